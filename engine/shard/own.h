@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+#include "ring/writer.h"
+#include "shard/resource.h"
+
+/* pgweir's own metrics as points of a resource of their own, delivered like any other: same page,
+ * same ring, same exporters. Runs on one shard's thread. */
+struct own;
+
+struct own *own_create(const struct resource_chains *chains, uint32_t route, uint64_t interval_ns);
+void own_destroy(struct own **own);
+
+/* Writes all values of all telemetry sets when the interval has passed; cheap otherwise. */
+void own_collect(struct own *own, struct writer *writer, uint64_t now_ns);

@@ -1,0 +1,468 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Step 2 of 9: schedule. Each target has one timer. When it fires, every cadence group that is due
+ * goes into one collection per database, so that all their statements travel in one round trip.
+ * Due times stay on their grid: a late or slow collection never shifts the next one, and one that
+ * is still running when it is due again is skipped and counted, never doubled.
+ *
+ * Runs on the shard's thread. The target owns its pool, its series tables and its resource. */
+#include "shard/target.h"
+
+#include <pgweir/telemetry.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "pg/decode.h"
+
+/* One database of the target: the maintenance database first, the other ones after it. */
+struct branch {
+    struct collection collection;
+    struct target *target;
+    struct series_table **tables; /* by statement of the plan; made when first needed */
+    bool running;
+    uint64_t points;
+};
+
+struct target {
+    struct target_context *context;
+    const struct receiver *receiver;
+    const struct server_settings *server;
+    struct pool *pool;
+    struct resource *resource;
+    struct attrs *no_attributes;
+    const struct plan *plan;
+    uint64_t server_start_ns;
+    struct timer timer;
+    uint64_t *group_due_ns;
+    struct branch *branches;
+    size_t branch_count;
+    struct status_slot *slot;
+    struct target_status status;
+    uint64_t problem_mask; /* statements whose decoding problem was logged */
+};
+
+static const struct metric up_metric = {
+    .name = "pgweir.target.up",
+    .unit = "1",
+    .instrument = METRIC_GAUGE,
+    .value = METRIC_INT,
+    .description = "1 where the last collection of this server delivered, 0 where it failed"};
+
+static const struct metric duration_metric = {.name = "pgweir.target.scrape.duration",
+                                              .unit = "s",
+                                              .instrument = METRIC_GAUGE,
+                                              .value = METRIC_DOUBLE,
+                                              .description =
+                                                  "Time the last collection of this server took"};
+
+/* ---- plans shared by targets that are alike ---- */
+
+struct plan_entry {
+    struct plan_entry *next;
+    const struct receiver *receiver;
+    const struct server_settings *server; /* whose database lists the choice holds */
+    struct capabilities capabilities;
+    struct catalog_choice choice;
+    struct plan *plan;
+};
+
+struct plan_cache {
+    struct plan_entry *first;
+};
+
+struct plan_cache *plan_cache_create(void)
+{
+    struct plan_cache *cache = calloc(1, sizeof *cache);
+    CHECK(cache != NULL);
+    return cache;
+}
+
+void plan_cache_destroy(struct plan_cache **cache)
+{
+    if (*cache == NULL)
+        return;
+    for (struct plan_entry *entry = (*cache)->first; entry != NULL;) {
+        struct plan_entry *next = entry->next;
+        plan_destroy(&entry->plan);
+        free(entry);
+        entry = next;
+    }
+    free(*cache);
+    *cache = NULL;
+}
+
+static bool same_lists(const struct server_settings *a, const struct server_settings *b)
+{
+    return a->databases.items == b->databases.items && a->databases.count == b->databases.count &&
+           a->exclude_databases.items == b->exclude_databases.items &&
+           a->exclude_databases.count == b->exclude_databases.count;
+}
+
+static const struct plan *plan_for(void *owner, const struct capabilities *capabilities,
+                                   struct error *error)
+{
+    const struct target *target = owner;
+    struct plan_cache *cache = target->context->plans;
+    for (const struct plan_entry *entry = cache->first; entry != NULL; entry = entry->next)
+        if (entry->receiver == target->receiver && same_lists(entry->server, target->server) &&
+            memcmp(&entry->capabilities, capabilities, sizeof *capabilities) == 0)
+            return entry->plan;
+
+    struct plan_entry *entry = calloc(1, sizeof *entry);
+    CHECK(entry != NULL);
+    entry->receiver = target->receiver;
+    entry->server = target->server;
+    memcpy(&entry->capabilities, capabilities, sizeof *capabilities);
+    entry->choice = (struct catalog_choice){
+        .model = (enum catalog_model)target->receiver->settings->model,
+        .metric_enabled = target->receiver->metric_enabled,
+        .databases = target->server->databases.items,
+        .database_count = target->server->databases.count,
+        .exclude_databases = target->server->exclude_databases.items,
+        .exclude_count = target->server->exclude_databases.count,
+    };
+    if (!catalog_plan(target->receiver->catalog, &entry->choice, capabilities, &entry->plan,
+                      error)) {
+        free(entry);
+        return NULL;
+    }
+    entry->next = cache->first;
+    cache->first = entry;
+    return entry->plan;
+}
+
+/* ---- what comes back ---- */
+
+static void forget_tables(struct target *target)
+{
+    struct writer *writer = target->context->writer;
+    for (size_t i = 0; i < target->branch_count && target->plan != NULL; i++) {
+        struct branch *branch = &target->branches[i];
+        for (size_t s = 0; s < target->plan->statement_count && branch->tables != NULL; s++)
+            if (branch->tables[s] != NULL)
+                series_table_retire(&branch->tables[s], writer->ring, writer->shard,
+                                    target->context->telemetry);
+        free(branch->tables);
+        branch->tables = NULL;
+    }
+}
+
+static void identified(void *owner, const struct plan *plan, uint64_t server_start_ns)
+{
+    struct target *target = owner;
+    if (plan != target->plan) {
+        forget_tables(target);
+        target->plan = plan;
+        target->problem_mask = 0;
+    }
+    target->server_start_ns = server_start_ns;
+    uint32_t version = plan->capabilities.version_num;
+    snprintf(target->status.version, sizeof target->status.version, "%u.%u", version / 10000,
+             version % 10000);
+    target->status.recovery = plan->capabilities.recovery;
+    target->status.statements = (uint32_t)plan->statement_count;
+}
+
+static void on_result(struct collection *collection, const struct statement *statement,
+                      const struct pg_result *rows, uint64_t time_ns)
+{
+    struct branch *branch = collection->owner;
+    struct target *target = branch->target;
+    const struct plan *plan = target->plan;
+    size_t index = (size_t)(statement - plan->statements);
+    CHECK(plan != NULL && index < plan->statement_count);
+    if (branch->tables == NULL) {
+        branch->tables = calloc(plan->statement_count, sizeof(struct series_table *));
+        CHECK(branch->tables != NULL);
+    }
+    if (branch->tables[index] == NULL)
+        branch->tables[index] = series_table_create(statement);
+
+    struct decode_context decode = {
+        .writer = target->context->writer,
+        .telemetry = target->context->telemetry,
+        .route = target->receiver->route,
+        .due_ns = collection->due_ns,
+        .now_ns = clock_monotonic_ns(),
+        .time_ns = time_ns,
+        .server_start_ns = target->server_start_ns,
+        .resource = target->resource,
+    };
+    const char *problem = NULL;
+    branch->points += decode_result(branch->tables[index], rows, &decode, &problem);
+    uint64_t bit = 1ull << (index % 64);
+    if (problem != NULL && (target->problem_mask & bit) == 0) {
+        target->problem_mask |= bit;
+        LOG(LOG_LEVEL_WARN, "decode", problem, LOG_TEXT("target", target->status.name),
+            LOG_TEXT("query", statement->name));
+    }
+}
+
+static void emit_gauge(struct target *target, const struct metric *metric, struct point point,
+                       uint64_t due_ns)
+{
+    struct writer *writer = target->context->writer;
+    uint32_t room = 0;
+    struct point *place =
+        writer_begin(writer, target->receiver->route, due_ns, clock_monotonic_ns(), metric, NULL,
+                     target->resource, clock_wall_ns(), &room);
+    if (place == NULL) {
+        writer_drop(writer, target->receiver->route, 1);
+        return;
+    }
+    *place = point;
+    writer_end(writer, 1);
+}
+
+/* A server that is down still delivers two points: that it is, and how long it took to find out. */
+static void emit_health(struct target *target, uint64_t due_ns)
+{
+    struct point up = {.attrs = target->no_attributes};
+    up.value.integer = target->status.state == TARGET_DOWN ? 0 : 1;
+    emit_gauge(target, &up_metric, up, due_ns);
+    struct point duration = {.attrs = target->no_attributes};
+    duration.value.real = (double)target->status.last_duration_ns / (double)NS_PER_S;
+    emit_gauge(target, &duration_metric, duration, due_ns);
+}
+
+static void log_change(const struct target *target, enum target_state before, const char *error)
+{
+    enum target_state after = target->status.state;
+    if (after == before)
+        return;
+    if (after == TARGET_UP)
+        LOG(LOG_LEVEL_INFO, "target", "up", LOG_TEXT("target", target->status.name),
+            LOG_TEXT("version", target->status.version),
+            LOG_NUMBER("statements", target->status.statements));
+    else
+        LOG(LOG_LEVEL_WARN, "target", target_state_name(after),
+            LOG_TEXT("target", target->status.name), LOG_TEXT("error", error));
+}
+
+static void on_done(struct collection *collection, enum collection_outcome outcome,
+                    const char *error)
+{
+    static const enum telemetry_value counters[] = {
+        [COLLECTION_OK] = TELEMETRY_SCRAPES_OK,
+        [COLLECTION_PARTIAL] = TELEMETRY_SCRAPES_PARTIAL,
+        [COLLECTION_FAILED] = TELEMETRY_SCRAPES_FAILED,
+    };
+    static const enum target_state states[] = {
+        [COLLECTION_OK] = TARGET_UP,
+        [COLLECTION_PARTIAL] = TARGET_DEGRADED,
+        [COLLECTION_FAILED] = TARGET_DOWN,
+    };
+    struct branch *branch = collection->owner;
+    struct target *target = branch->target;
+    uint64_t now_ns = clock_monotonic_ns();
+    branch->running = false;
+    telemetry_add(target->context->telemetry, counters[outcome], 1);
+
+    struct target_status *status = &target->status;
+    enum target_state before = status->state;
+    bool main_branch = branch == target->branches;
+    status->scrapes++;
+    if (outcome == COLLECTION_FAILED)
+        status->failures++;
+    /* One database that cannot be read makes the server degraded, not down. */
+    enum target_state state = states[outcome];
+    if (!main_branch && state == TARGET_DOWN)
+        state = TARGET_DEGRADED;
+    if (main_branch || (state == TARGET_DEGRADED && before == TARGET_UP)) {
+        status->state = state;
+        snprintf(status->error, sizeof status->error, "%s", error);
+    }
+    if (outcome != COLLECTION_FAILED)
+        status->last_scrape_wall_ns = clock_wall_ns();
+    status->connections = target->pool == NULL ? 0 : pool_connections(target->pool);
+    if (main_branch) {
+        uint64_t begun_ns =
+            collection->started_ns != 0 ? collection->started_ns : collection->due_ns;
+        status->last_duration_ns = now_ns > begun_ns ? now_ns - begun_ns : 0;
+        status->last_points = branch->points;
+        emit_health(target, collection->due_ns);
+        log_change(target, before, error);
+    }
+    status_write(target->slot, status);
+}
+
+/* ---- when ---- */
+
+static uint64_t due_groups(struct target *target, uint64_t now_ns, uint64_t *ret_due_ns)
+{
+    const struct receiver *receiver = target->receiver;
+    uint64_t groups = 0;
+    *ret_due_ns = UINT64_MAX;
+    for (size_t i = 0; i < receiver->catalog->group_count; i++) {
+        uint64_t interval_ns = receiver->group_interval_ns[i];
+        if (interval_ns == 0 || target->group_due_ns[i] > now_ns)
+            continue;
+        groups |= 1ull << i;
+        if (target->group_due_ns[i] < *ret_due_ns)
+            *ret_due_ns = target->group_due_ns[i];
+        uint64_t missed = (now_ns - target->group_due_ns[i]) / interval_ns;
+        target->group_due_ns[i] += (missed + 1) * interval_ns;
+    }
+    return groups;
+}
+
+static void arm(struct target *target)
+{
+    uint64_t next_ns = UINT64_MAX;
+    for (size_t i = 0; i < target->receiver->catalog->group_count; i++)
+        if (target->receiver->group_interval_ns[i] != 0 && target->group_due_ns[i] < next_ns)
+            next_ns = target->group_due_ns[i];
+    if (next_ns != UINT64_MAX)
+        wheel_arm(target->context->pg.wheel, &target->timer, next_ns);
+}
+
+static void collect(struct target *target, struct branch *branch, uint64_t groups, uint64_t due_ns,
+                    uint64_t now_ns)
+{
+    if (branch->running) {
+        telemetry_add(target->context->telemetry, TELEMETRY_SCRAPES_SKIPPED, 1);
+        return;
+    }
+    const struct postgresql_settings *settings = target->receiver->settings;
+    uint64_t limit_ns =
+        settings->timeout_ns != 0 ? settings->timeout_ns : settings->collection_interval_ns;
+    struct collection *collection = &branch->collection;
+    collection->groups = groups;
+    collection->due_ns = due_ns;
+    collection->deadline_ns = now_ns + limit_ns;
+    collection->started_ns = 0;
+    branch->running = true;
+    branch->points = 0;
+    pool_collect(target->pool, collection, now_ns);
+}
+
+static void on_timer(struct timer *timer, uint64_t now_ns)
+{
+    struct target *target =
+        (struct target *)(void *)((char *)timer - offsetof(struct target, timer));
+    uint64_t due_ns = 0;
+    uint64_t groups = due_groups(target, now_ns, &due_ns);
+    if (groups != 0)
+        for (size_t i = 0; i < target->branch_count; i++)
+            collect(target, &target->branches[i], groups, due_ns, now_ns);
+    arm(target);
+}
+
+/* ---- life ---- */
+
+static struct resource *build_resource(const struct target *target)
+{
+    static _Thread_local struct attrs_builder builder;
+    const char *host = NULL;
+    uint16_t port = 0;
+    pool_endpoint(target->pool, &host, &port);
+    attrs_begin(&builder, ATTRS_RESOURCE);
+    if (target->receiver->settings->model == CATALOG_LEGACY) {
+        char id[512];
+        int length = snprintf(id, sizeof id, "%.480s:%u", resource_public_host(host), port);
+        attrs_add_text(&builder, "service.instance.id", id, (size_t)length);
+    } else {
+        char id[37];
+        resource_instance_id(host, port, id);
+        attrs_add_text(&builder, "service.instance.id", id, strlen(id));
+        const char *address = resource_public_host(host);
+        attrs_add_text(&builder, "server.address", address, strlen(address));
+        attrs_add_int(&builder, "server.port", port);
+    }
+    const struct text_map *extra = &target->server->resource_attributes;
+    for (size_t i = 0; i < extra->count; i++)
+        attrs_add_text(&builder, extra->items[i].key, extra->items[i].value,
+                       strlen(extra->items[i].value));
+    struct attrs *base = attrs_finish(&builder);
+    struct resource *resource = resource_create(base, target->receiver->chains);
+    attrs_destroy(&base);
+    return resource;
+}
+
+static void create_branches(struct target *target)
+{
+    const struct text_list *databases = &target->server->databases;
+    /* The first listed database is the maintenance database and comes with the server's scope. */
+    target->branch_count = databases->count > 1 ? databases->count : 1;
+    target->branches = calloc(target->branch_count, sizeof *target->branches);
+    CHECK(target->branches != NULL);
+    for (size_t i = 0; i < target->branch_count; i++) {
+        struct branch *branch = &target->branches[i];
+        branch->target = target;
+        branch->collection.database = i == 0 ? NULL : databases->items[i];
+        branch->collection.result = on_result;
+        branch->collection.done = on_done;
+        branch->collection.owner = branch;
+    }
+}
+
+struct target *target_create(struct target_context *context, const struct target_options *options)
+{
+    struct target *target = calloc(1, sizeof *target);
+    CHECK(target != NULL);
+    target->context = context;
+    target->receiver = options->receiver;
+    target->server = options->server;
+    target->slot = options->status;
+    timer_init(&target->timer, on_timer);
+    create_branches(target);
+    target->pool = pool_create(&context->pg, &(struct pool_options){
+                                                 .server = options->server,
+                                                 .session = &options->receiver->settings->session,
+                                                 .catalog = options->receiver->catalog,
+                                                 .plan_for = plan_for,
+                                                 .identified = identified,
+                                                 .owner = target,
+                                             });
+    target->resource = build_resource(target);
+    struct attrs_builder *builder = malloc(sizeof *builder);
+    CHECK(builder != NULL);
+    attrs_begin(builder, ATTRS_POINT);
+    target->no_attributes = attrs_finish(builder);
+    free(builder);
+    snprintf(target->status.name, sizeof target->status.name, "%s", pool_target_name(target->pool));
+    target->status.shard = context->pg.shard;
+    status_write(target->slot, &target->status);
+
+    size_t group_count = options->receiver->catalog->group_count;
+    target->group_due_ns = calloc(group_count + 1, sizeof *target->group_due_ns);
+    CHECK(target->group_due_ns != NULL);
+    for (size_t i = 0; i < group_count; i++)
+        target->group_due_ns[i] = options->first_due_ns;
+    arm(target);
+    return target;
+}
+
+void target_close(struct target *target)
+{
+    wheel_cancel(target->context->pg.wheel, &target->timer);
+    pool_destroy(&target->pool);
+    forget_tables(target);
+}
+
+void target_free(struct target **target)
+{
+    if (*target == NULL)
+        return;
+    CHECK((*target)->pool == NULL);
+    resource_destroy(&(*target)->resource);
+    attrs_destroy(&(*target)->no_attributes);
+    free((*target)->group_due_ns);
+    free((*target)->branches);
+    free(*target);
+    *target = NULL;
+}
+
+uint64_t target_scrapes(const struct target *target)
+{
+    return target->status.scrapes;
+}
+
+enum target_state target_state(const struct target *target)
+{
+    return target->status.state;
+}
