@@ -48,10 +48,20 @@ struct run {
     uint32_t first, count;
 };
 
+/* Who owns a page; only the ring writes it, and CHECKs it whenever the owner changes. */
+enum page_state {
+    PAGE_SPARE,    /* the ring's, free for its shard */
+    PAGE_ACQUIRED, /* the shard's: it fills it */
+    PAGE_PUSHED,   /* in the lane to the worker */
+    PAGE_TAKEN,    /* the worker's: it encodes it */
+    PAGE_GIVEN,    /* in the lane back */
+};
+
 struct page {
     /* set by the ring */
     uint32_t shard;
-    uint64_t sequence; /* per shard, counts up with each push */
+    uint32_t state;    /* enum page_state */
+    uint64_t sequence; /* per shard, 1 for the first push */
     /* set by the shard */
     uint32_t route;       /* index of the receiver: which pipelines want this page */
     uint32_t point_count;

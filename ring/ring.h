@@ -33,7 +33,7 @@ void ring_push(struct ring *ring, struct page *page, uint64_t now_ns);
 uint64_t ring_returned_sequence(struct ring *ring, uint32_t shard);
 
 /* Sequence the next push of this shard will get: what is retired now may be freed when
- * ring_returned_sequence() ≥ this − 1. */
+ * ring_returned_sequence() ≥ this − 1; ≥ this where a page acquired before may refer to it. */
 uint64_t ring_next_sequence(const struct ring *ring, uint32_t shard);
 
 /* ---- the worker's side ---- */

@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+#include <stddef.h>
+
+/* Copies text so that it is valid UTF-8 (RFC 3629) and fits: every byte that is part of no valid
+ * character becomes U+FFFD, and the copy ends at the last whole character within `out_bytes`.
+ * Returns the bytes written; no NUL is added. */
+size_t utf8_copy(char *out, size_t out_bytes, const char *text, size_t bytes);
