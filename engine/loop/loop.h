@@ -16,6 +16,8 @@
 struct loop;
 
 enum loop_kind { LOOP_AUTO, LOOP_IO_URING, LOOP_EPOLL };
+/* LOOP_ERROR comes with an error, a hang-up or a bad descriptor, together with all that was asked
+ * for, so that the next read or write tells what it is; also where a poll cannot be armed. */
 enum { LOOP_READ = 1, LOOP_WRITE = 2, LOOP_ERROR = 4 };
 
 /* Runs on the loop's thread from loop_turn(); may arm, disarm, open and close any watch. The watch
@@ -26,7 +28,8 @@ struct loop_stats {
     uint64_t turns, completions, stale, overflows, arms, disarms;
 };
 
-/* LOOP_AUTO takes io_uring and falls back to epoll; LOOP_IO_URING fails where it is denied, with
+/* May be called by another thread than the owner, which is the one that arms and turns first.
+ * LOOP_AUTO takes io_uring and falls back to epoll; LOOP_IO_URING fails where it is denied, with
  * the reason. `watches_max` bounds the watches open at once. */
 bool loop_create(struct loop **ret_loop, enum loop_kind kind, uint32_t watches_max,
                  struct error *error);
@@ -39,8 +42,9 @@ const char *loop_fallback_reason(const struct loop *loop);
 /* A free watch, or UINT32_MAX when all are in use. */
 uint32_t loop_open(struct loop *loop, loop_fn *fn, void *owner);
 
-/* Arms one poll for LOOP_READ and/or LOOP_WRITE on `fd`; an armed watch is re-armed with the new
- * fd and events. Level-triggered: what is ready already fires on the next turn. */
+/* Arms one poll for LOOP_READ and/or LOOP_WRITE on `fd`, for which no other watch is armed; an
+ * armed watch is re-armed with the new fd and events. Level-triggered: what is ready already fires
+ * on the next turn. */
 void loop_arm(struct loop *loop, uint32_t watch, int fd, uint32_t events);
 
 /* Returns with nothing armed. No callback will come from this watch until it is armed again. Cheap
@@ -51,8 +55,8 @@ void loop_disarm(struct loop *loop, uint32_t watch);
 void loop_close(struct loop *loop, uint32_t watch);
 
 /* One turn: submit, wait until something is ready, woken, or `deadline_ns` (monotonic; 0: do not
- * wait), collect everything, then run the callbacks. Returns the time after waiting. Interrupted
- * by a signal: returns. */
+ * wait), collect everything, then run the callbacks. Returns the time after waiting. Returns early
+ * when a signal interrupts it, and after an hour. */
 uint64_t loop_turn(struct loop *loop, uint64_t deadline_ns);
 
 /* Any thread, async-signal-safe: the next or the current loop_turn() returns. */
