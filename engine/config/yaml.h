@@ -13,13 +13,13 @@ enum yaml_kind { YAML_SCALAR, YAML_SEQUENCE, YAML_MAPPING };
 
 struct yaml_node {
     enum yaml_kind kind;
-    bool plain;         /* scalar without quotes: may be a number, a boolean or null */
-    const char *source; /* file name as given, for messages */
+    bool plain;            /* scalar without quotes: may be a number, a boolean or null */
+    const char *source;    /* file name as given, for messages */
     unsigned line, column; /* 1-based */
-    const char *text;   /* YAML_SCALAR, NUL-terminated */
+    const char *text;      /* YAML_SCALAR, NUL-terminated */
     size_t bytes;
-    size_t count;       /* children */
-    const char *const *keys; /* YAML_MAPPING: count names */
+    size_t count;                             /* children */
+    const char *const *keys;                  /* YAML_MAPPING: count names */
     const struct yaml_node *const *key_nodes; /* YAML_MAPPING: where each key stands */
     const struct yaml_node *const *items;     /* YAML_SEQUENCE and YAML_MAPPING: count values */
 };
@@ -38,6 +38,6 @@ bool yaml_is_null(const struct yaml_node *node);
 bool yaml_error(const struct yaml_node *node, struct error *error, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Of the `count` candidates the one nearest to `word` by edit distance, or NULL when none is near:
- * "did you mean …?". */
+/* Of the `count` candidates the one nearest to `word` by edit distance, else one that begins with
+ * it, or NULL when none is near: "did you mean …?". */
 const char *yaml_nearest(const char *word, const char *const *candidates, size_t count);

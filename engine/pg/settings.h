@@ -2,6 +2,8 @@
 #pragma once
 #include <pgweir/component.h>
 
+#include "base/error.h"
+
 /* The `postgresql` receiver's options: the OTel receiver's keys, plus what a fleet needs. Filled
  * by engine/config/, immutable, borrowed by shards for the life of the configuration. */
 
@@ -28,7 +30,7 @@ struct server_settings {
     struct text_list databases;         /* collected databases; empty: the maintenance database */
     struct text_list exclude_databases; /* left out of per-database metrics */
     struct server_tls tls;
-    struct text_map resource_attributes; /* added to the target's resource */
+    struct text_map resource_attributes; /* `attributes`: added to the target's resource */
     int64_t connections;   /* at most, default 2 */
 };
 
@@ -71,3 +73,20 @@ extern const struct component postgresql_receiver;
 size_t postgresql_server_count(const struct postgresql_settings *settings);
 const struct server_settings *postgresql_server(const struct postgresql_settings *settings,
                                                 size_t index);
+
+/* Name in logs and on /targets: `name`, or the endpoint, or "dsn" (a dsn may hold a password). */
+const char *server_name(const struct server_settings *server);
+
+/* Maintenance database: `database`, or the first of `databases`, or "postgres". */
+const char *server_database(const struct server_settings *server);
+
+/* Where a server listens: a name or address without brackets, or with transport unix the socket's
+ * directory. */
+struct server_endpoint {
+    char host[256];
+    uint16_t port;
+};
+
+/* Takes `endpoint` apart: db1:5432, [::1]:5432; with transport unix /run/postgresql:5432. */
+bool server_endpoint_parse(const struct server_settings *server,
+                           struct server_endpoint *ret_endpoint, struct error *error);

@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* YAML text → immutable nodes. Built from libfyaml's events, not from its documents: events know
+ * nothing of aliases' targets, so the exponential expansion of nested aliases cannot happen, and
+ * depth and node count are bounded while they grow. Main thread; everything lives in the caller's
+ * arena, which wipes it, as values may be secrets.
+ *
+ * While a sequence or mapping is open its children stand on one stack of pointers, keys and values
+ * in turn; when it closes they are copied into the arena and the stack shrinks to where the
+ * collection began. */
+#include "config/yaml.h"
+
+#include <pgweir/limits.h>
+
+#include "base/check.h"
+
+#include <libfyaml.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+enum { NODES_MAX = 8 << 20, WORD_BYTES_MAX = 64, PREFIX_BYTES_MIN = 4 };
+_Static_assert(NODES_MAX > LIMIT_TARGETS * 2 * 16, "a full fleet with 16 keys per server fits");
+
+struct open_collection {
+    struct yaml_node *node;
+    size_t base; /* first child on the stack */
+};
+
+struct builder {
+    struct arena *arena;
+    const char *source;
+    struct error *error;
+    struct fy_mark last; /* of the last event that had a place: empty scalars have none */
+    struct open_collection open[LIMIT_CONFIG_DEPTH];
+    size_t depth;
+    const struct yaml_node **stack;
+    size_t stack_count, stack_capacity;
+    size_t node_count, document_count;
+    const struct yaml_node *root;
+};
+
+bool yaml_error(const struct yaml_node *node, struct error *error, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(error->text, sizeof error->text, format, arguments);
+    va_end(arguments);
+    return error_prefix(error, "%s:%u:%u: ", node->source, node->line, node->column);
+}
+
+bool yaml_is_null(const struct yaml_node *node)
+{
+    static const char *const nulls[] = {"", "~", "null", "Null", "NULL"};
+    if (node->kind != YAML_SCALAR || !node->plain)
+        return false;
+    for (size_t i = 0; i < sizeof nulls / sizeof nulls[0]; i++)
+        if (strcmp(node->text, nulls[i]) == 0)
+            return true;
+    return false;
+}
+
+const struct yaml_node *yaml_find(const struct yaml_node *mapping, const char *key)
+{
+    if (mapping->kind != YAML_MAPPING)
+        return NULL;
+    for (size_t i = 0; i < mapping->count; i++)
+        if (strcmp(mapping->keys[i], key) == 0)
+            return mapping->items[i];
+    return NULL;
+}
+
+/* Levenshtein distance without regard to case. */
+static size_t edit_distance(const char *a, const char *b)
+{
+    size_t a_bytes = strlen(a), b_bytes = strlen(b);
+    if (a_bytes > WORD_BYTES_MAX || b_bytes > WORD_BYTES_MAX)
+        return SIZE_MAX;
+    size_t row[WORD_BYTES_MAX + 1];
+    for (size_t j = 0; j <= b_bytes; j++)
+        row[j] = j;
+    for (size_t i = 1; i <= a_bytes; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= b_bytes; j++) {
+            size_t above = row[j];
+            bool same = strncasecmp(&a[i - 1], &b[j - 1], 1) == 0;
+            size_t best = diagonal + (same ? 0 : 1);
+            if (above + 1 < best)
+                best = above + 1;
+            if (row[j - 1] + 1 < best)
+                best = row[j - 1] + 1;
+            diagonal = above;
+            row[j] = best;
+        }
+    }
+    return row[b_bytes];
+}
+
+const char *yaml_nearest(const char *word, const char *const *candidates, size_t count)
+{
+    const char *nearest = NULL;
+    size_t best = strlen(word) / 3 + 2; /* farther than this is another word */
+    for (size_t i = 0; i < count; i++) {
+        size_t distance = edit_distance(word, candidates[i]);
+        if (distance < best && distance < strlen(candidates[i])) {
+            best = distance;
+            nearest = candidates[i];
+        }
+    }
+    for (size_t i = 0; nearest == NULL && i < count; i++)
+        if (strlen(word) >= PREFIX_BYTES_MIN && strncmp(word, candidates[i], strlen(word)) == 0)
+            nearest = candidates[i];
+    return nearest;
+}
+
+static bool fail_here(struct builder *builder, const char *text)
+{
+    return error_set(builder->error, "%s:%d:%d: %s", builder->source, builder->last.line + 1,
+                     builder->last.column + 1, text);
+}
+
+static int compare_keys(const void *left, const void *right)
+{
+    const struct yaml_node *const *a = left, *const *b = right;
+    int order = strcmp((*a)->text, (*b)->text);
+    if (order != 0)
+        return order;
+    if ((*a)->line != (*b)->line)
+        return (*a)->line < (*b)->line ? -1 : 1;
+    return (*a)->column < (*b)->column ? -1 : 1;
+}
+
+static bool keys_unique(const struct yaml_node *mapping, struct error *error)
+{
+    if (mapping->count < 2)
+        return true;
+    const struct yaml_node **sorted = calloc(mapping->count, sizeof *sorted);
+    CHECK(sorted != NULL);
+    for (size_t i = 0; i < mapping->count; i++)
+        sorted[i] = mapping->key_nodes[i];
+    qsort(sorted, mapping->count, sizeof *sorted, compare_keys);
+    bool unique = true;
+    for (size_t i = 1; unique && i < mapping->count; i++)
+        if (strcmp(sorted[i - 1]->text, sorted[i]->text) == 0)
+            unique = yaml_error(sorted[i], error,
+                                "duplicate key \"%s\", first at line %u: remove one of the two",
+                                sorted[i]->text, sorted[i - 1]->line);
+    free(sorted);
+    return unique;
+}
+
+/* Puts the node where it belongs: as root, or as next child of the innermost collection. */
+static bool place(struct builder *builder, const struct yaml_node *node)
+{
+    if (builder->depth == 0) {
+        builder->root = node;
+        return true;
+    }
+    const struct open_collection *parent = &builder->open[builder->depth - 1];
+    bool is_key =
+        parent->node->kind == YAML_MAPPING && (builder->stack_count - parent->base) % 2 == 0;
+    if (is_key && node->kind != YAML_SCALAR)
+        return yaml_error(node, builder->error, "a key must be a plain word, not a list or a map");
+    if (is_key && node->plain && strcmp(node->text, "<<") == 0)
+        return yaml_error(node, builder->error,
+                          "merge keys (\"<<\") are not supported: write the keys out");
+    if (builder->stack_count == builder->stack_capacity) {
+        builder->stack_capacity = builder->stack_capacity == 0 ? 64 : 2 * builder->stack_capacity;
+        builder->stack =
+            reallocarray(builder->stack, builder->stack_capacity, sizeof *builder->stack);
+        CHECK(builder->stack != NULL);
+    }
+    builder->stack[builder->stack_count++] = node;
+    return true;
+}
+
+static struct yaml_node *node_create(struct builder *builder, enum yaml_kind kind)
+{
+    struct yaml_node *node = arena_take(builder->arena, sizeof *node);
+    node->kind = kind;
+    node->source = builder->source;
+    node->line = (unsigned)builder->last.line + 1;
+    node->column = (unsigned)builder->last.column + 1;
+    builder->node_count++;
+    return node;
+}
+
+static bool open_collection(struct builder *builder, enum yaml_kind kind, struct fy_token *tag)
+{
+    if (tag != NULL)
+        return fail_here(builder, "tags (\"!…\") on lists and maps are not supported: remove it");
+    if (builder->depth == LIMIT_CONFIG_DEPTH)
+        return fail_here(builder, "nested too deeply: 32 levels are the limit");
+    struct yaml_node *node = node_create(builder, kind);
+    if (!place(builder, node))
+        return false;
+    builder->open[builder->depth++] = (struct open_collection){node, builder->stack_count};
+    return true;
+}
+
+static bool close_collection(struct builder *builder)
+{
+    CHECK(builder->depth > 0);
+    const struct open_collection *closing = &builder->open[--builder->depth];
+    struct yaml_node *node = closing->node;
+    const struct yaml_node **children = builder->stack + closing->base;
+    size_t step = node->kind == YAML_MAPPING ? 2 : 1;
+    node->count = (builder->stack_count - closing->base) / step;
+    builder->stack_count = closing->base;
+    if (node->count == 0)
+        return true;
+    const struct yaml_node **items = arena_take(builder->arena, node->count * sizeof *items);
+    for (size_t i = 0; i < node->count; i++)
+        items[i] = children[i * step + step - 1];
+    node->items = items;
+    if (node->kind == YAML_SEQUENCE)
+        return true;
+    const struct yaml_node **key_nodes =
+        arena_take(builder->arena, node->count * sizeof *key_nodes);
+    const char **keys = arena_take(builder->arena, node->count * sizeof *keys);
+    for (size_t i = 0; i < node->count; i++) {
+        key_nodes[i] = children[i * 2];
+        keys[i] = key_nodes[i]->text;
+    }
+    node->key_nodes = key_nodes;
+    node->keys = keys;
+    return keys_unique(node, builder->error);
+}
+
+static bool add_scalar(struct builder *builder, const struct fy_event_scalar_data *scalar)
+{
+    struct yaml_node *node = node_create(builder, YAML_SCALAR);
+    size_t bytes = 0;
+    const char *text = scalar->value != NULL ? fy_token_get_text(scalar->value, &bytes) : NULL;
+    node->text = arena_copy(builder->arena, text, text != NULL ? bytes : 0);
+    node->bytes = text != NULL ? bytes : 0;
+    node->plain = scalar->value == NULL || fy_token_scalar_style(scalar->value) == FYSS_PLAIN;
+    if (strlen(node->text) != node->bytes)
+        return yaml_error(node, builder->error, "a value must not contain a NUL character");
+    if (scalar->tag != NULL) {
+        size_t tag_bytes = 0;
+        const char *tag = fy_token_get_text(scalar->tag, &tag_bytes);
+        static const char text_tag[] = "tag:yaml.org,2002:str";
+        if (tag == NULL || tag_bytes != strlen(text_tag) || memcmp(tag, text_tag, tag_bytes) != 0)
+            return yaml_error(node, builder->error,
+                              "the only tag supported is !!str: write the value without a tag");
+        node->plain = false;
+    }
+    return place(builder, node);
+}
+
+/* libfyaml marks what stands behind a quotation mark or an alias' star. */
+static int column_ahead(struct fy_event *event)
+{
+    if (event->type == FYET_ALIAS)
+        return 1;
+    if (event->type != FYET_SCALAR || event->scalar.value == NULL)
+        return 0;
+    enum fy_scalar_style style = fy_token_scalar_style(event->scalar.value);
+    return style == FYSS_SINGLE_QUOTED || style == FYSS_DOUBLE_QUOTED ? 1 : 0;
+}
+
+static bool take_event(struct builder *builder, struct fy_event *event)
+{
+    const struct fy_mark *mark = fy_event_start_mark(event);
+    if (mark != NULL) {
+        builder->last = *mark;
+        builder->last.column -= column_ahead(event);
+    }
+    if (builder->node_count >= NODES_MAX)
+        return fail_here(builder, "too many values in one file: split it into several");
+    switch (event->type) {
+    case FYET_DOCUMENT_START:
+        if (builder->document_count++ > 0)
+            return fail_here(builder, "more than one YAML document: remove the \"---\" line");
+        return true;
+    case FYET_ALIAS:
+        return fail_here(builder, "aliases (\"*name\") are not supported: write the value out, "
+                                  "or put it into a variable and use ${env:NAME}");
+    case FYET_SCALAR:
+        return add_scalar(builder, &event->scalar);
+    case FYET_SEQUENCE_START:
+        return open_collection(builder, YAML_SEQUENCE, event->sequence_start.tag);
+    case FYET_MAPPING_START:
+        return open_collection(builder, YAML_MAPPING, event->mapping_start.tag);
+    case FYET_SEQUENCE_END:
+    case FYET_MAPPING_END:
+        return close_collection(builder);
+    case FYET_NONE:
+    case FYET_STREAM_START:
+    case FYET_STREAM_END:
+    case FYET_DOCUMENT_END:
+        return true;
+    }
+    return true;
+}
+
+/* What libfyaml found wrong: its first error is the cause, later ones follow from it. */
+static bool fail_syntax(const char *source, struct fy_diag *diag, struct error *error)
+{
+    void *cursor = NULL;
+    const struct fy_diag_error *first = fy_diag_errors_iterate(diag, &cursor);
+    if (first == NULL)
+        return error_set(error, "%s:1:1: not valid YAML", source);
+    return error_set(error, "%s:%d:%d: not valid YAML: %s", source,
+                     first->line > 0 ? first->line : 1, first->column > 0 ? first->column : 1,
+                     first->msg);
+}
+
+/* Bytes of the UTF-8 character at `text`; 0 where there is none or where YAML forbids it (control
+ * characters). RFC 3629 §4. */
+static size_t character_bytes(const unsigned char *text, size_t bytes)
+{
+    unsigned char first = text[0];
+    if (first < 0x80)
+        return first >= 0x20 || first == '\t' || first == '\n' || first == '\r' ? 1 : 0;
+    size_t length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+    if (first < 0xc2 || first > 0xf4 || length > bytes)
+        return 0;
+    for (size_t i = 1; i < length; i++)
+        if ((text[i] & 0xc0) != 0x80)
+            return 0;
+    bool overlong = (first == 0xe0 && text[1] < 0xa0) || (first == 0xf0 && text[1] < 0x90);
+    bool too_high = (first == 0xed && text[1] > 0x9f) || (first == 0xf4 && text[1] > 0x8f);
+    return overlong || too_high ? 0 : length;
+}
+
+/* libfyaml takes what is not UTF-8 for the end of the text, silently. */
+static bool characters_valid(const char *source, const char *text, size_t bytes,
+                             struct error *error)
+{
+    unsigned line = 1, column = 1;
+    for (size_t at = 0; at < bytes;) {
+        const unsigned char *character = (const unsigned char *)text + at;
+        size_t length = character_bytes(character, bytes - at);
+        if (length == 0)
+            return error_set(error,
+                             "%s:%u:%u: byte 0x%02x is not UTF-8 text: save the file as UTF-8",
+                             source, line, column, *character);
+        line += *character == '\n';
+        column = *character == '\n' ? 1 : column + 1;
+        at += length;
+    }
+    return true;
+}
+
+static bool build(struct builder *builder, struct fy_parser *parser, struct fy_diag *diag)
+{
+    for (;;) {
+        struct fy_event *event = fy_parser_parse(parser);
+        if (event == NULL)
+            break;
+        bool taken = take_event(builder, event);
+        fy_parser_event_free(parser, event);
+        if (!taken)
+            return false;
+    }
+    if (fy_parser_get_stream_error(parser) || fy_diag_got_error(diag))
+        return fail_syntax(builder->source, diag, builder->error);
+    return true;
+}
+
+bool yaml_parse(struct arena *arena, const char *source, const char *text, size_t bytes,
+                const struct yaml_node **ret_root, struct error *error)
+{
+    source = arena_text(arena, source);
+    if (bytes > LIMIT_CONFIG_BYTES)
+        return error_set(error, "%s:1:1: larger than %d MiB: split it into several files", source,
+                         LIMIT_CONFIG_BYTES >> 20);
+    if (!characters_valid(source, text, bytes, error))
+        return false;
+    struct builder builder = {.arena = arena, .source = source, .error = error};
+    struct fy_diag_cfg diag_cfg;
+    fy_diag_cfg_default(&diag_cfg);
+    diag_cfg.fp = NULL;
+    diag_cfg.colorize = false;
+    struct fy_diag *diag = fy_diag_create(&diag_cfg);
+    CHECK(diag != NULL);
+    fy_diag_set_collect_errors(diag, true);
+    struct fy_parse_cfg cfg = {.flags = FYPCF_QUIET | FYPCF_COLLECT_DIAG, .diag = diag};
+    struct fy_parser *parser = fy_parser_create(&cfg);
+    CHECK(parser != NULL);
+    bool good = bytes == 0;
+    if (bytes > 0)
+        good = fy_parser_set_string(parser, text, bytes) == 0 ? build(&builder, parser, diag)
+                                                              : fail_syntax(source, diag, error);
+    if (good && builder.root == NULL) {
+        builder.last = (struct fy_mark){0};
+        struct yaml_node *empty = node_create(&builder, YAML_SCALAR);
+        empty->text = "";
+        empty->plain = true;
+        builder.root = empty;
+    }
+    if (good)
+        *ret_root = builder.root;
+    free(builder.stack);
+    fy_parser_destroy(parser);
+    fy_diag_destroy(diag);
+    return good;
+}
