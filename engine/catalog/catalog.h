@@ -21,6 +21,7 @@ enum query_scope {
 enum catalog_model { CATALOG_SEMCONV, CATALOG_LEGACY };
 
 struct catalog_query; /* private: a loaded document */
+struct catalog_probe; /* private: what decides which columns a server has */
 
 struct catalog {
     struct catalog_query *queries;
@@ -29,6 +30,7 @@ struct catalog {
     size_t metric_count;
     const char *const *groups; /* cadence groups in use: "core", "tables", … */
     size_t group_count;
+    struct catalog_probe *probe;
     struct arena *arena;
 };
 
@@ -38,10 +40,15 @@ bool catalog_load(struct catalog **ret_catalog, const char *const *files, size_t
                   struct error *error);
 void catalog_destroy(struct catalog **catalog);
 
+/* The metric of that name, or NULL; then *ret_near, where not NULL, is the nearest name there is,
+ * or NULL. Its index into catalog->metrics goes to *ret_index where not NULL. */
+const struct metric *catalog_find_metric(const struct catalog *catalog, const char *name,
+                                         size_t *ret_index, const char **ret_near);
+
 /* What the configuration wants of a catalogue. Borrowed for the life of the plans. */
 struct catalog_choice {
     enum catalog_model model;
-    const bool *metric_enabled; /* by index into catalog->metrics */
+    const bool *metric_enabled;   /* by index into catalog->metrics */
     const char *const *databases; /* only these (empty: all); for statements that list databases */
     size_t database_count;
     const char *const *exclude_databases;
@@ -61,9 +68,14 @@ struct capabilities {
 const char *const *catalog_probe_names(const struct catalog *catalog, size_t *ret_count);
 
 /* SQL to run once per connection that answers, in one row of text-free binary results:
- * int4 version_num, bool recovery, int8 postmaster start (µs since 2000-01-01), then bool[] or
- * int8 masks as catalog_read_capabilities() wants them. No parameters. */
+ * int4 version_num, bool recovery, int8 postmaster start (µs since 2000-01-01 UTC), then one int8
+ * mask per 64 names, at least one. No parameters; any role may run it, on any supported version. */
 const char *catalog_probe_sql(const struct catalog *catalog);
+
+/* The probe's row, already decoded: cell 0, cell 1, and the masks from cell 3 on (bit i of mask m
+ * is name m * 64 + i). Missing masks count as "not there". Clears and fills *ret. */
+void catalog_read_capabilities(uint32_t version_num, bool recovery, const int64_t *masks,
+                               size_t mask_count, struct capabilities *ret);
 
 /* How decode finds a row's attribute set: the cells of `columns`, joined by `join` when there is
  * more than one, become attribute `key`. */
@@ -83,8 +95,8 @@ struct statement_point {
 };
 
 struct statement {
-    const char *name;  /* query name: for logs and metrics */
-    const char *group; /* cadence group */
+    const char *name;     /* query name: for logs and metrics */
+    const char *group;    /* cadence group */
     uint32_t group_index; /* into catalog->groups */
     enum query_scope scope;
     const char *prepared; /* name on the server, changes with the SQL text */
@@ -94,8 +106,8 @@ struct statement {
     size_t attribute_count;
     const struct statement_point *points;
     size_t point_count;
-    int start_column; /* timestamptz since when counters count; -1: the server's start */
-    bool own_resource; /* legacy model: each row is its own resource */
+    int start_column;    /* timestamptz since when counters count; -1: the server's start */
+    bool own_resource;   /* legacy model: each row is its own resource */
     uint64_t timeout_ns; /* 0: the session's statement_timeout */
 };
 
