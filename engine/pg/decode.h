@@ -17,7 +17,7 @@ struct series_table;
 
 struct decode_context {
     struct writer *writer;
-    struct telemetry_set *telemetry;   /* ROWS, ROWS_CUT, SERIES */
+    struct telemetry_set *telemetry;   /* ROWS, ROWS_CUT, POINTS_SKIPPED, SERIES */
     uint32_t route;
     uint64_t due_ns, now_ns;           /* monotonic */
     uint64_t time_ns;                  /* wall clock: when the rows were read */
@@ -27,16 +27,17 @@ struct decode_context {
 
 struct series_table *series_table_create(const struct statement *statement);
 
-/* Retires all sets; they and the table are freed by series_reclaim() in due time. `ring` and
- * `shard` give the grace period. */
+/* Retires all sets, which series_reclaim() frees in due time, and frees the table. */
 void series_table_retire(struct series_table **table, struct ring *ring, uint32_t shard,
                          struct telemetry_set *telemetry);
 
 /* Decodes one result into points. Returns how many points (written or dropped and counted).
- * Unknown types, out-of-range and NULL cells give no point; the first unknown type of a column is
- * said by `ret_problem` (static text or NULL). */
+ * Unknown types, out-of-range and NULL cells give no point, nor does a row whose attributes another
+ * row of the result has. What the query's author should know is said by *ret_problem, each kind
+ * once per table: a text that lives until the table's next call, or NULL. */
 uint64_t decode_result(struct series_table *table, const struct pg_result *rows,
                        const struct decode_context *context, const char **ret_problem);
 
-/* Frees what was retired and is no longer referred to; once per turn, cheap when nothing is. */
+/* Frees what was retired and is no longer referred to; once per turn, after writer_flush(): no open
+ * page of the shard's may refer to what was retired before. Cheap when nothing was. */
 void series_reclaim(struct ring *ring, uint32_t shard);

@@ -31,6 +31,10 @@ struct pg_context {
     struct random *random;
     struct pg_budget *budget;
     uint32_t shard;
+    /* pg's own; zero at first */
+    struct conn *resolving;               /* connections that wait for an address */
+    struct conn *idle_first, **idle_last; /* idle sessions of all pools, longest idle first */
+    uint64_t tickets;
 };
 
 struct pool_options {
@@ -56,11 +60,11 @@ enum collection_outcome {
  * owns it and leaves it alone from pool_collect() until `done`. */
 struct collection {
     /* in */
-    const char *database;   /* NULL: the maintenance database, statements of both scopes; otherwise
-                               only statements of scope database */
-    uint64_t groups;        /* bit i: statements of group i */
-    uint64_t due_ns;        /* when it should have begun */
-    uint64_t deadline_ns;   /* the whole of it, waiting included */
+    const char *database; /* NULL: the maintenance database, statements of both scopes; otherwise
+                             only statements of scope database */
+    uint64_t groups;      /* bit i: statements of group i */
+    uint64_t due_ns;      /* when it should have begun */
+    uint64_t deadline_ns; /* the whole of it, waiting included */
     /* Called for each statement's result in order, on the shard's thread; rows are borrowed. */
     void (*result)(struct collection *collection, const struct statement *statement,
                    const struct pg_result *rows, uint64_t time_ns);
@@ -68,12 +72,15 @@ struct collection {
     void (*done)(struct collection *collection, enum collection_outcome outcome, const char *error);
     void *owner;
     /* out */
-    uint64_t started_ns; /* when the first byte left; 0: never */
-    uint32_t statements, failed;
+    uint64_t started_ns;         /* when the first byte left; 0: never */
+    uint32_t statements, failed; /* due; of these without a result, those set apart included */
     /* the pool's */
     struct collection *next;
     struct timer timer;
+    struct pool *pool;
     struct conn *conn;
+    uint64_t asked_ns;
+    bool waited, restarted;
 };
 
 struct pool *pool_create(struct pg_context *context, const struct pool_options *options);

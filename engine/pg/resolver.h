@@ -11,10 +11,13 @@
 struct resolver;
 struct resolver_client; /* one per shard */
 
+enum { RESOLVER_ADDRESSES_MAX = 4, RESOLVER_ADDRESS_BYTES = 64 };
+
 struct resolver_answer {
     uint64_t ticket;
-    bool found;
-    char address[64]; /* numeric, for libpq's hostaddr */
+    uint32_t address_count; /* 0: not found, `error` says why */
+    char addresses[RESOLVER_ADDRESSES_MAX][RESOLVER_ADDRESS_BYTES]; /* numeric, for libpq's
+                                                          hostaddr, in the order to try them */
     char error[128];
 };
 

@@ -1,0 +1,658 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Step 3 of 9: who gets which connection. Shard's thread, never blocks.
+ *
+ * Collections wait in one queue per server, first come, first served. Each is placed, in this
+ * order: on an idle session of its database; on one that is being opened for it; in a free place;
+ * in the place of the session of another database that was idle longest. Otherwise it goes on
+ * waiting.
+ *
+ * A server that refuses is left alone for a while (back-off, doubling, with jitter); a collection
+ * that comes in between fails at once with what was said last, unless the next attempt is due
+ * before its deadline. So a server that is down is reported in every interval and never hammered.
+ * What concerns one database only (3D000, …) holds up that database alone.
+ *
+ * Invariant: `done` is called by timers and by the loop, never from pool_collect(); what has to
+ * fail at once gets a timer that is due already. While a connection is stepped (`busy`), nobody
+ * else is: what becomes possible meanwhile is done in settle(). */
+#include "pg/pool.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "pg/conn.h"
+
+enum {
+    DATABASES_MAX = 2 * LIMIT_DATABASES,
+    ERROR_BYTES = 640,
+    JITTER_PERCENT = 20,
+};
+
+static const uint64_t login_retry_ns = 30 * NS_PER_S;
+static const uint64_t budget_retry_ns = 20 * NS_PER_MS;
+
+struct pool {
+    struct pg_context *context;
+    struct pool_options options;
+    struct session session;
+    struct failure problem; /* of the settings: no connection is ever tried */
+    struct backoff backoff; /* of the whole server */
+    struct database **databases;
+    uint32_t database_count;
+    const struct database *good; /* where the last session was made */
+    bool identified;
+    struct identity identity; /* as told to the owner */
+    const struct plan *plan;
+    struct collection *first, **last; /* waiting */
+    struct timer timer;               /* when something may be tried again */
+    bool busy, closing, refused;      /* refused: by the budget */
+    uint32_t conn_count;
+    struct conn conns[];
+};
+
+static void settle(struct pool *pool, uint64_t now_ns);
+
+/* --- databases --- */
+
+static const char *database_name(const struct pool *pool, const struct collection *collection)
+{
+    return collection->database != NULL ? collection->database : pool->session.database;
+}
+
+static bool in_use(const struct pool *pool, const struct database *database)
+{
+    for (uint32_t i = 0; i < pool->conn_count; i++)
+        if (pool->conns[i].database == database)
+            return true;
+    for (const struct collection *c = pool->first; c != NULL; c = c->next)
+        if (strcmp(database_name(pool, c), database->name) == 0)
+            return true;
+    return false;
+}
+
+/* A place for a new name: at the end, or that of a database nobody asks for any more. */
+static struct database **free_place(struct pool *pool)
+{
+    if (pool->database_count < DATABASES_MAX) {
+        pool->databases =
+            realloc(pool->databases, (pool->database_count + 1) * sizeof *pool->databases);
+        CHECK(pool->databases != NULL);
+        return &pool->databases[pool->database_count++];
+    }
+    for (uint32_t i = 0; i < pool->database_count; i++) {
+        if (in_use(pool, pool->databases[i]))
+            continue;
+        if (pool->good == pool->databases[i])
+            pool->good = NULL;
+        track_fini(&pool->databases[i]->health);
+        free(pool->databases[i]->name);
+        free(pool->databases[i]);
+        return &pool->databases[i];
+    }
+    check_failed("no more than LIMIT_DATABASES databases at once", __FILE__, __LINE__);
+}
+
+static struct database *database_of(struct pool *pool, const struct collection *collection)
+{
+    const char *name = database_name(pool, collection);
+    for (uint32_t i = 0; i < pool->database_count; i++)
+        if (strcmp(pool->databases[i]->name, name) == 0)
+            return pool->databases[i];
+    struct database *database = calloc(1, sizeof *database);
+    CHECK(database != NULL);
+    database->name = strdup(name);
+    CHECK(database->name != NULL);
+    *free_place(pool) = database;
+    return database;
+}
+
+/* --- back-off --- */
+
+static void backoff_add(struct pool *pool, struct backoff *backoff, const struct failure *failure,
+                        uint64_t now_ns)
+{
+    const struct session_settings *settings = pool->options.session;
+    uint64_t most_ns = settings->backoff_max_ns;
+    uint64_t delay_ns = settings->backoff_initial_ns > 0 ? settings->backoff_initial_ns : NS_PER_MS;
+    for (uint32_t i = 0; i < backoff->failures && delay_ns < most_ns; i++)
+        delay_ns *= 2;
+    if (delay_ns > most_ns || failure->kind == FAILURE_UNFIT)
+        delay_ns = most_ns;
+    bool login = failure->kind == FAILURE_LOGIN || failure->kind == FAILURE_ACCESS;
+    if (login && delay_ns < login_retry_ns)
+        delay_ns = login_retry_ns;
+    delay_ns += random_below(pool->context->random, delay_ns * JITTER_PERCENT / 100 + 1);
+    backoff->failures++;
+    backoff->retry_ns = now_ns + delay_ns;
+    backoff->failure = *failure;
+}
+
+/* Time before which no attempt is made; 0: now is fine. */
+static uint64_t barred_until(const struct pool *pool, const struct database *database)
+{
+    if (pool->problem.text[0] != 0)
+        return UINT64_MAX;
+    uint64_t server_ns = pool->backoff.failures > 0 ? pool->backoff.retry_ns : 0;
+    uint64_t database_ns = database->backoff.failures > 0 ? database->backoff.retry_ns : 0;
+    return server_ns > database_ns ? server_ns : database_ns;
+}
+
+static const struct failure *last_failure(const struct pool *pool, const struct database *database)
+{
+    if (pool->problem.text[0] != 0)
+        return &pool->problem;
+    if (database->backoff.failures > 0)
+        return &database->backoff.failure;
+    return pool->backoff.failures > 0 ? &pool->backoff.failure : NULL;
+}
+
+/* A session to this database exists or is under way. */
+static bool served(const struct pool *pool, const struct database *database,
+                   const struct conn *except)
+{
+    for (uint32_t i = 0; i < pool->conn_count; i++)
+        if (&pool->conns[i] != except && pool->conns[i].database == database)
+            return true;
+    return false;
+}
+
+/* --- the queue --- */
+
+static void enqueue(struct pool *pool, struct collection *collection, bool front)
+{
+    collection->next = NULL;
+    if (front) {
+        collection->next = pool->first;
+        pool->first = collection;
+        if (collection->next == NULL)
+            pool->last = &collection->next;
+        return;
+    }
+    *pool->last = collection;
+    pool->last = &collection->next;
+}
+
+static void dequeue(struct pool *pool, struct collection *collection)
+{
+    struct collection **at = &pool->first;
+    while (*at != collection) {
+        CHECK(*at != NULL);
+        at = &(*at)->next;
+    }
+    *at = collection->next;
+    if (pool->last == &collection->next)
+        pool->last = at;
+    collection->next = NULL;
+    wheel_cancel(pool->context->wheel, &collection->timer);
+}
+
+static struct collection *find_work(const struct pool *pool, const struct conn *conn)
+{
+    struct collection *collection = pool->first;
+    while (collection != NULL && strcmp(database_name(pool, collection), conn->database->name) != 0)
+        collection = collection->next;
+    return collection;
+}
+
+bool pool_has_work(const struct pool *pool, const struct conn *conn)
+{
+    return !pool->closing && find_work(pool, conn) != NULL;
+}
+
+struct collection *pool_take(struct pool *pool, struct conn *conn, uint64_t now_ns)
+{
+    struct telemetry_set *telemetry = pool->context->telemetry;
+    struct collection *collection = find_work(pool, conn);
+    CHECK(collection != NULL);
+    dequeue(pool, collection);
+    collection->conn = conn;
+    if (collection->waited)
+        telemetry_record(telemetry, TELEMETRY_HISTOGRAM_CONNECTION_WAIT,
+                         now_ns - collection->asked_ns);
+    if (!collection->restarted)
+        telemetry_record(telemetry, TELEMETRY_HISTOGRAM_LAG,
+                         now_ns > collection->due_ns ? now_ns - collection->due_ns : 0);
+    return collection;
+}
+
+/* The collection is the caller's again. */
+static void finish(struct pool *pool, struct collection *collection,
+                   enum collection_outcome outcome, const char *text)
+{
+    char error[ERROR_BYTES] = "";
+    if (text[0] != 0)
+        snprintf(error, sizeof error, "%s: %s", pool->session.place, text);
+    collection->conn = NULL;
+    collection->done(collection, outcome, error);
+}
+
+/* In time when the next attempt is due before the deadline; otherwise it fails in the next turn. */
+static void doom_if_hopeless(struct pool *pool, struct collection *collection,
+                             const struct database *database, uint64_t now_ns)
+{
+    bool hopeless = barred_until(pool, database) > collection->deadline_ns;
+    if (hopeless && !served(pool, database, NULL))
+        wheel_arm(pool->context->wheel, &collection->timer, now_ns);
+}
+
+static void on_collection_timer(struct timer *timer, uint64_t now_ns)
+{
+    struct collection *collection =
+        (struct collection *)(void *)((char *)timer - offsetof(struct collection, timer));
+    struct pool *pool = collection->pool;
+    struct database *database = database_of(pool, collection);
+    const struct failure *failure = last_failure(pool, database);
+    char text[FAILURE_TEXT_BYTES + 64];
+    dequeue(pool, collection);
+    double waited_s = (double)(now_ns - collection->asked_ns) / 1e9;
+    if (failure != NULL)
+        snprintf(text, sizeof text, "%s", failure->text);
+    else if (pool->refused)
+        snprintf(text, sizeof text,
+                 "no connection within %.1f s: the limits of all servers together are used up; "
+                 "raise connections_max or connects_in_flight_max",
+                 waited_s);
+    else if (served(pool, database, NULL))
+        snprintf(text, sizeof text,
+                 "the connection to database \"%s\" was not ready within %.1f s: the server hangs "
+                 "or is overloaded",
+                 database->name, waited_s);
+    else
+        snprintf(text, sizeof text,
+                 "no connection became free within %.1f s: raise connections (%u) or the interval",
+                 waited_s, pool->conn_count);
+    finish(pool, collection, COLLECTION_FAILED, text);
+    settle(pool, now_ns);
+}
+
+/* --- the budget of all servers together --- */
+
+static bool take_one(_Atomic int64_t *used, int64_t most)
+{
+    if (atomic_fetch_add_explicit(used, 1, memory_order_relaxed) < most || most <= 0)
+        return true;
+    atomic_fetch_sub_explicit(used, 1, memory_order_relaxed);
+    return false;
+}
+
+/* Room for one more connection, if need be that of the session of this shard idle for longest. */
+static bool take_budget(struct pg_context *context, struct conn *replaced, uint64_t now_ns)
+{
+    struct pg_budget *budget = context->budget;
+    if (!take_one(&budget->connects_in_flight, budget->connects_in_flight_max))
+        return false;
+    if (replaced != NULL)
+        conn_close(replaced, TELEMETRY_CLOSED_REUSED, now_ns);
+    if (take_one(&budget->connections, budget->connections_max))
+        return true;
+    if (context->idle_first != NULL) {
+        conn_close(context->idle_first, TELEMETRY_CLOSED_IDLE, now_ns);
+        if (take_one(&budget->connections, budget->connections_max))
+            return true;
+    }
+    atomic_fetch_sub_explicit(&budget->connects_in_flight, 1, memory_order_relaxed);
+    return false;
+}
+
+static void return_budget(struct pg_context *context)
+{
+    atomic_fetch_sub_explicit(&context->budget->connects_in_flight, 1, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&context->budget->connections, 1, memory_order_relaxed);
+}
+
+/* --- placing --- */
+
+/* A free place, or that of the session longest idle; NULL when all are busy. */
+static struct conn *find_place(struct pool *pool)
+{
+    struct conn *oldest = NULL;
+    for (uint32_t i = 0; i < pool->conn_count; i++) {
+        struct conn *conn = &pool->conns[i];
+        if (conn->state == CONN_CLOSED)
+            return conn;
+        if (conn->state == CONN_READY && (oldest == NULL || conn->idle_ns < oldest->idle_ns))
+            oldest = conn;
+    }
+    return oldest;
+}
+
+/* True when something changed, so that the queue has to be looked at again. */
+static bool place(struct pool *pool, struct collection *collection, uint64_t now_ns)
+{
+    struct database *database = database_of(pool, collection);
+    for (uint32_t i = 0; i < pool->conn_count; i++) {
+        struct conn *conn = &pool->conns[i];
+        if (conn->database != database || conn->promised)
+            continue;
+        if (conn->state == CONN_READY) {
+            conn_step(conn, now_ns);
+            return true;
+        }
+        if (conn_opening(conn) || conn->state == CONN_PROBING) {
+            conn->promised = true;
+            return false;
+        }
+    }
+    struct conn *conn = find_place(pool);
+    if (conn == NULL || pool->refused || barred_until(pool, database) > now_ns)
+        return false;
+    if (!take_budget(pool->context, conn->state == CONN_READY ? conn : NULL, now_ns)) {
+        pool->refused = true;
+        return false;
+    }
+    if (!conn_open(conn, database, now_ns)) {
+        return_budget(pool->context);
+        pool->refused = true;
+    }
+    return true;
+}
+
+static bool place_next(struct pool *pool, uint64_t now_ns)
+{
+    for (uint32_t i = 0; i < pool->conn_count; i++)
+        pool->conns[i].promised = false;
+    for (struct collection *c = pool->first; c != NULL; c = c->next)
+        if (place(pool, c, now_ns))
+            return true;
+    return false;
+}
+
+/* Sets the timer to when the first of those waiting may be tried again. */
+static void arm_retry(struct pool *pool, uint64_t now_ns)
+{
+    uint64_t next_ns = UINT64_MAX;
+    for (struct collection *c = pool->first; c != NULL; c = c->next) {
+        uint64_t until_ns = barred_until(pool, database_of(pool, c));
+        if (until_ns > now_ns && until_ns < next_ns)
+            next_ns = until_ns;
+        if (!c->waited)
+            telemetry_add(pool->context->telemetry, TELEMETRY_CONNECTION_WAITS, 1);
+        c->waited = true;
+    }
+    if (pool->refused && pool->first != NULL)
+        next_ns = now_ns + random_jitter(pool->context->random, budget_retry_ns, 50);
+    if (next_ns != UINT64_MAX)
+        wheel_arm(pool->context->wheel, &pool->timer, next_ns);
+    else
+        wheel_cancel(pool->context->wheel, &pool->timer);
+}
+
+/* Does whatever is possible for those waiting. Each placement uses up a place or starts a
+ * collection, or ends in a back-off, so this ends. */
+static void settle(struct pool *pool, uint64_t now_ns)
+{
+    if (pool->busy || pool->closing)
+        return;
+    if (pool->first == NULL && !timer_armed(&pool->timer))
+        return;
+    pool->busy = true;
+    pool->refused = false;
+    uint32_t turns = 0;
+    while (place_next(pool, now_ns))
+        CHECK(++turns < 16 * (pool->conn_count + DATABASES_MAX));
+    pool->busy = false;
+    arm_retry(pool, now_ns);
+}
+
+void pool_turn(struct pool *pool, struct conn *conn, uint64_t now_ns)
+{
+    CHECK(!pool->busy);
+    pool->busy = true;
+    conn_step(conn, now_ns);
+    pool->busy = false;
+    settle(pool, now_ns);
+}
+
+static void on_pool_timer(struct timer *timer, uint64_t now_ns)
+{
+    struct pool *pool = (struct pool *)(void *)((char *)timer - offsetof(struct pool, timer));
+    settle(pool, now_ns);
+}
+
+/* --- what connections tell --- */
+
+const char *pool_probe_sql(const struct pool *pool)
+{
+    return catalog_probe_sql(pool->options.catalog);
+}
+
+uint64_t pool_max_age_ns(const struct pool *pool)
+{
+    return pool->options.session->connection_max_age_ns;
+}
+
+void pool_on_connect_failed(struct pool *pool, struct conn *conn, uint64_t now_ns)
+{
+    const struct failure *failure = &conn->failure;
+    /* Refused here, welcome there: then it is about the database. */
+    bool elsewhere = pool->good != NULL && pool->good != conn->database;
+    bool local =
+        failure->kind == FAILURE_DATABASE || (failure->kind == FAILURE_ACCESS && elsewhere);
+    if (pool->good == conn->database)
+        pool->good = NULL;
+    backoff_add(pool, local ? &conn->database->backoff : &pool->backoff, failure, now_ns);
+    for (struct collection *c = pool->first; c != NULL; c = c->next) {
+        struct database *database = database_of(pool, c);
+        if ((!local || database == conn->database) && !served(pool, database, conn))
+            wheel_arm(pool->context->wheel, &c->timer, now_ns);
+    }
+}
+
+static bool same_server(const struct identity *a, const struct identity *b)
+{
+    return a->start_ns == b->start_ns &&
+           a->capabilities.version_num == b->capabilities.version_num &&
+           a->capabilities.recovery == b->capabilities.recovery;
+}
+
+bool pool_on_identified(struct pool *pool, struct conn *conn, uint64_t now_ns)
+{
+    struct error error = {0};
+    const struct plan *plan =
+        pool->options.plan_for(pool->options.owner, &conn->identity.capabilities, &error);
+    if (plan == NULL) {
+        failure_set(&conn->failure, FAILURE_UNFIT, "%s", error.text);
+        return false;
+    }
+    conn_adopt(conn, plan, now_ns);
+    pool->backoff = (struct backoff){0};
+    conn->database->backoff = (struct backoff){0};
+    pool->good = conn->database;
+    /* Extensions differ among databases: the plan of the maintenance database is the server's. */
+    bool maintenance = strcmp(conn->database->name, pool->session.database) == 0;
+    if (pool->identified && same_server(&pool->identity, &conn->identity) &&
+        (!maintenance || pool->plan == plan))
+        return true;
+    pool->identified = true;
+    pool->identity = conn->identity;
+    pool->plan = plan;
+    pool->options.identified(pool->options.owner, plan, conn->identity.start_ns);
+    return true;
+}
+
+/* "query "locks" on database "app": …; 2 more fail" */
+static void tell_failing(const struct conn *conn, const struct collection *collection, char *text,
+                         size_t bytes)
+{
+    const struct track_record *health = &conn->database->health;
+    for (uint32_t i = 0; i < health->failing_count; i++) {
+        const struct failing *failing = &health->failing[i];
+        if (!run_wants(collection, failing->statement))
+            continue;
+        int used = snprintf(text, bytes, "query \"%.64s\" on database \"%.64s\": %s",
+                            failing->statement->name, conn->database->name, failing->failure.text);
+        if (collection->failed > 1 && used > 0 && (size_t)used < bytes)
+            snprintf(text + used, bytes - (size_t)used, "; %u more fail", collection->failed - 1);
+        return;
+    }
+    snprintf(text, bytes, "%u of %u statements failed", collection->failed, collection->statements);
+}
+
+static void record_scrape(struct pool *pool, const struct collection *collection)
+{
+    uint64_t end_ns = clock_monotonic_ns();
+    telemetry_record(pool->context->telemetry, TELEMETRY_HISTOGRAM_SCRAPE,
+                     end_ns > collection->started_ns ? end_ns - collection->started_ns : 0);
+}
+
+void pool_on_finished(struct pool *pool, struct conn *conn, struct collection *collection)
+{
+    char text[ERROR_BYTES] = "";
+    record_scrape(pool, collection);
+    if (collection->failed > 0)
+        tell_failing(conn, collection, text, sizeof text);
+    finish(pool, collection, collection->failed > 0 ? COLLECTION_PARTIAL : COLLECTION_OK, text);
+}
+
+void pool_on_broken(struct pool *pool, struct conn *conn, struct collection *collection)
+{
+    if (conn->run.delivered == 0 && !collection->restarted) {
+        collection->restarted = true;
+        collection->started_ns = 0;
+        collection->conn = NULL;
+        enqueue(pool, collection, true);
+        wheel_arm(pool->context->wheel, &collection->timer, collection->deadline_ns);
+        return;
+    }
+    char text[ERROR_BYTES];
+    record_scrape(pool, collection);
+    snprintf(text, sizeof text, "connection lost after %u of %u statements: %s",
+             conn->run.delivered, collection->statements, conn->failure.text);
+    finish(pool, collection, COLLECTION_FAILED, text);
+}
+
+void pool_on_overdue(struct pool *pool, struct conn *conn, struct collection *collection,
+                     uint64_t now_ns)
+{
+    char text[ERROR_BYTES];
+    const char *name = run_awaited(conn);
+    record_scrape(pool, collection);
+    snprintf(text, sizeof text,
+             "no answer to query \"%.64s\" on database \"%.64s\" within %.1f s (%u of %u "
+             "statements answered): the server hangs or is overloaded; connection closed",
+             name, conn->database->name, (double)(now_ns - collection->asked_ns) / 1e9,
+             conn->run.delivered, collection->statements);
+    finish(pool, collection, COLLECTION_FAILED, text);
+}
+
+void pool_on_statement(struct pool *pool, const struct conn *conn,
+                       const struct statement *statement, const struct failure *failure)
+{
+    /* The same trouble in another database was said already. */
+    for (uint32_t i = 0; i < pool->database_count; i++) {
+        const struct track_record *health = &pool->databases[i]->health;
+        if (health == &conn->database->health || health->plan != conn->plan)
+            continue;
+        const struct failing *failing = track_failing(health, statement);
+        if (failing != NULL &&
+            (failure == NULL || strcmp(failing->failure.sqlstate, failure->sqlstate) == 0))
+            return;
+    }
+    if (failure == NULL)
+        LOG(LOG_LEVEL_INFO, "pg", "query works again", LOG_TEXT("target", pool_target_name(pool)),
+            LOG_TEXT("database", conn->database->name), LOG_TEXT("query", statement->name));
+    else
+        LOG(LOG_LEVEL_WARN, "pg", "query fails; tried again ever more rarely",
+            LOG_TEXT("target", pool_target_name(pool)), LOG_TEXT("database", conn->database->name),
+            LOG_TEXT("query", statement->name), LOG_TEXT("error", failure->text));
+}
+
+/* --- the owner's side --- */
+
+struct pool *pool_create(struct pg_context *context, const struct pool_options *options)
+{
+    int64_t wanted = options->server->connections;
+    uint32_t count = wanted < 1 ? 1 : wanted > LIMIT_DATABASES ? LIMIT_DATABASES : (uint32_t)wanted;
+    struct pool *pool = calloc(1, sizeof *pool + count * sizeof pool->conns[0]);
+    CHECK(pool != NULL);
+    pool->context = context;
+    pool->options = *options;
+    pool->last = &pool->first;
+    pool->conn_count = count;
+    timer_init(&pool->timer, on_pool_timer);
+    session_init(&pool->session, options->server, options->session, &pool->problem);
+    for (uint32_t i = 0; i < count; i++)
+        conn_init(&pool->conns[i], pool, context, &pool->session);
+    return pool;
+}
+
+void pool_destroy(struct pool **pool)
+{
+    struct pool *p = *pool;
+    if (p == NULL)
+        return;
+    CHECK(!p->busy);
+    p->closing = true;
+    uint64_t now_ns = clock_monotonic_ns();
+    for (uint32_t i = 0; i < p->conn_count; i++) {
+        struct conn *conn = &p->conns[i];
+        struct collection *collection = conn->collection;
+        conn->collection = NULL;
+        conn_close(conn, TELEMETRY_CLOSED_STOP, now_ns);
+        conn_fini(conn);
+        if (collection != NULL)
+            finish(p, collection, COLLECTION_FAILED, "collection of this server is being stopped");
+    }
+    while (p->first != NULL) {
+        struct collection *collection = p->first;
+        dequeue(p, collection);
+        finish(p, collection, COLLECTION_FAILED, "collection of this server is being stopped");
+    }
+    wheel_cancel(p->context->wheel, &p->timer);
+    for (uint32_t i = 0; i < p->database_count; i++) {
+        track_fini(&p->databases[i]->health);
+        free(p->databases[i]->name);
+        free(p->databases[i]);
+    }
+    free(p->databases);
+    session_fini(&p->session);
+    free(p);
+    *pool = NULL;
+}
+
+void pool_collect(struct pool *pool, struct collection *collection, uint64_t now_ns)
+{
+    CHECK(!pool->closing);
+    collection->pool = pool;
+    collection->conn = NULL;
+    collection->asked_ns = now_ns;
+    collection->started_ns = 0;
+    collection->statements = collection->failed = 0;
+    collection->waited = collection->restarted = false;
+    timer_init(&collection->timer, on_collection_timer);
+    enqueue(pool, collection, false);
+    wheel_arm(pool->context->wheel, &collection->timer, collection->deadline_ns);
+    doom_if_hopeless(pool, collection, database_of(pool, collection), now_ns);
+    settle(pool, now_ns);
+}
+
+void pool_resolved(struct pg_context *context, const struct resolver_answer *answer,
+                   uint64_t now_ns)
+{
+    struct conn *conn = conn_resolved(context, answer);
+    if (conn != NULL)
+        pool_turn(conn->pool, conn, now_ns);
+}
+
+uint32_t pool_connections(const struct pool *pool)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < pool->conn_count; i++)
+        count += conn_live(&pool->conns[i]);
+    return count;
+}
+
+const char *pool_target_name(const struct pool *pool)
+{
+    return pool->session.name;
+}
+
+void pool_endpoint(const struct pool *pool, const char **ret_host, uint16_t *ret_port)
+{
+    *ret_host = pool->session.host;
+    *ret_port = pool->session.port;
+}
