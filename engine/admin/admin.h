@@ -6,13 +6,21 @@
 
 /* The HTTP server for people and probes: libmicrohttpd on its own thread, loopback by default,
  * reading counters and status boards only, so it never slows collection and collection never slows
- * it. Paths: / /health /livez /readyz /metrics /targets. */
+ * it. GET and HEAD only.
+ *
+ *   /         the Collector's health_check answer, at `path` too: 503 where /livez or /readyz is
+ *   /health   JSON by component; see health.h for what each status means
+ *   /livez    503 when a thread stands still: restart the process
+ *   /readyz   503 while stopping, too
+ *   /metrics  Prometheus text of all telemetry sets
+ *   /targets  JSON array, a line a server; ?state=down ?name=PART ?limit=N ?offset=N */
 struct admin;
 
 struct health_check_settings {
     const char *endpoint; /* localhost:13133 */
     const char *path;     /* "/", the Collector's health answer */
     int64_t connections_max;
+    uint64_t request_timeout_ns; /* from connect or last answer to the answer's last byte */
 };
 
 extern const struct component health_check_extension;
@@ -29,6 +37,8 @@ struct admin_sources {
     bool (*stopping)(void *owner);
 };
 
+/* Binds and starts. Settings are read here only, sources are copied; what they point to must live
+ * until admin_destroy(). The error names the endpoint and the cure. */
 bool admin_create(struct admin **ret_admin, const struct health_check_settings *settings,
                   const struct admin_sources *sources, struct error *error);
 void admin_destroy(struct admin **admin);

@@ -77,7 +77,8 @@ static void put_field(struct line *line, const struct log_field *field, bool jso
         put_text(line, field->key);
     put(line, json ? ":" : "=", 1);
     if (field->text == NULL)
-        put(line, number, (size_t)snprintf(number, sizeof number, "%lld", (long long)field->number));
+        put(line, number,
+            (size_t)snprintf(number, sizeof number, "%lld", (long long)field->number));
     else if (!json && plain(field->text))
         put_text(line, field->text);
     else

@@ -16,13 +16,12 @@ struct log_field {
     int64_t number;
 };
 
-#define LOG_TEXT(key, text) ((struct log_field){(key), (text), 0})
+#define LOG_TEXT(key, text)     ((struct log_field){(key), (text), 0})
 #define LOG_NUMBER(key, number) ((struct log_field){(key), NULL, (int64_t)(number)})
 
 /* LOG(LOG_LEVEL_INFO, "conn", "connected", LOG_TEXT("target", name), LOG_NUMBER("port", 5432)) */
 #define LOG(level, component, message, ...)                                                        \
-    log_write((level), (component), (message),                                                     \
-              (const struct log_field[]){{0}, ##__VA_ARGS__},                                      \
+    log_write((level), (component), (message), (const struct log_field[]){{0}, ##__VA_ARGS__},     \
               sizeof((const struct log_field[]){{0}, ##__VA_ARGS__}) / sizeof(struct log_field))
 
 void log_configure(enum log_level level, enum log_format format);

@@ -8,21 +8,21 @@
 /* What the admin endpoint shows of one target, written by the target's shard, read by any thread:
  * a seqlock over a plain struct. */
 enum target_state {
-    TARGET_UNKNOWN,    /* not collected yet */
-    TARGET_UP,         /* the last collection was complete */
-    TARGET_DEGRADED,   /* up, but some statement fails: `error` names it */
-    TARGET_DOWN,       /* the last attempt failed: `error` says why */
+    TARGET_UNKNOWN,  /* not collected yet */
+    TARGET_UP,       /* the last collection was complete */
+    TARGET_DEGRADED, /* up, but some statement fails: `error` names it */
+    TARGET_DOWN,     /* the last attempt failed: `error` says why */
 };
 
 struct target_status {
-    char name[96];     /* as configured, host:port where it has no name */
-    char version[24];  /* "15.18" */
-    char error[256];   /* the last error, "" when there is none; no credential */
+    char name[96];    /* as configured, host:port where it has no name */
+    char version[24]; /* "15.18" */
+    char error[256];  /* the last error, "" when there is none; no credential */
     enum target_state state;
-    bool recovery;     /* a standby */
+    bool recovery; /* a standby */
     uint32_t shard;
     uint32_t connections;
-    uint32_t statements; /* of the plan in force */
+    uint32_t statements;          /* of the plan in force */
     uint64_t last_scrape_wall_ns; /* end of the last collection that delivered points; 0: none */
     uint64_t last_duration_ns;
     uint64_t last_points;

@@ -43,6 +43,7 @@ enum telemetry_kind { TELEMETRY_COUNTER, TELEMETRY_GAUGE };
     X(ROWS_CUT, SHARD, "pgweir.rows.cut", "{row}", COUNTER, "", "", "Result rows beyond the row limit, not read") \
     X(POINTS_COLLECTED, SHARD, "pgweir.points.collected", "{point}", COUNTER, "", "", "Points written to pages") \
     X(POINTS_NO_PAGE, SHARD, "pgweir.points.no_page", "{point}", COUNTER, "", "", "Points lost because no page was free") \
+    X(POINTS_SKIPPED, SHARD, "pgweir.points.skipped", "{point}", COUNTER, "", "", "Cells that gave no point: not finite, out of range, no number, or of a repeated row") \
     X(SERIES, SHARD, "pgweir.attribute_sets", "{set}", GAUGE, "", "", "Attribute sets held")       \
     X(CONNECTIONS_OPEN, SHARD, "pgweir.connections", "{connection}", GAUGE, "state", "open", "Connections by state") \
     X(CONNECTIONS_USED, SHARD, "pgweir.connections", "{connection}", GAUGE, "state", "in_use", "Connections by state") \

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+#include "admin/server.h"
+
+/* What /health says, worst first. Only what this process has wrong, or is losing, is a 503: servers
+ * that are down and a back end that refuses are not cured by restarting the collector, and while
+ * its queue has room nothing is lost. Alert on those by /metrics. */
+enum health {
+    HEALTH_OK,       /* 200 */
+    HEALTH_DEGRADED, /* 200: a server is down or fails in part; an exporter fails, data is queued */
+    HEALTH_FAILING,  /* 503: a thread stands still; an exporter fails and its queue is full */
+    HEALTH_STOPPING, /* 503 */
+};
+
+/* The JSON of /health, to be freed; NULL when out of memory. */
+char *health_text(const struct request *request, enum health *ret_health);
+
+/* /livez and /readyz: the reason when not. */
+bool health_live(const struct request *request, char *ret_text, size_t text_bytes);
+bool health_ready(const struct request *request, char *ret_text, size_t text_bytes);
+
+/* The Collector's answer. */
+char *health_collector_text(const struct request *request, bool available);

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A collection held in memory for `pgweir once`. Owns copies of attribute sets, because a page and
+ * what it borrows is gone when the worker gives it back. Bounded; what does not fit is counted. */
+#include "exporters/collection.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "exporters/walk.h"
+
+static struct attrs *copy(const struct attrs *attrs)
+{
+    struct attrs *own = malloc(sizeof *own + attrs->bytes);
+    CHECK(own != NULL);
+    memcpy(own, attrs, sizeof *own + attrs->bytes);
+    return own;
+}
+
+static uint32_t find_resource(struct collection *collection, const struct attrs *attrs)
+{
+    for (size_t i = collection->resource_count; i-- > 0;) {
+        const struct attrs *known = collection->resources[i];
+        if (known->bytes == attrs->bytes && memcmp(known->otlp, attrs->otlp, attrs->bytes) == 0)
+            return (uint32_t)i;
+    }
+    if (collection->resource_count == COLLECTION_RESOURCES_MAX)
+        return UINT32_MAX;
+    if ((collection->resource_count & (collection->resource_count - 1)) == 0) {
+        size_t space = collection->resource_count == 0 ? 1 : 2 * collection->resource_count;
+        collection->resources = realloc(collection->resources, space * sizeof(struct attrs *));
+        CHECK(collection->resources != NULL);
+    }
+    collection->resources[collection->resource_count] = copy(attrs);
+    return (uint32_t)collection->resource_count++;
+}
+
+static struct attrs *join(const struct attrs *fixed, const struct attrs *attrs)
+{
+    if (fixed == NULL)
+        return copy(attrs);
+    struct attrs *joined = malloc(sizeof *joined + fixed->bytes + attrs->bytes);
+    CHECK(joined != NULL);
+    *joined = (struct attrs){.bytes = fixed->bytes + attrs->bytes, .tag = attrs->tag};
+    memcpy(joined->otlp, fixed->otlp, fixed->bytes);
+    memcpy(joined->otlp + fixed->bytes, attrs->otlp, attrs->bytes);
+    return joined;
+}
+
+void collection_add(struct collection *collection, const struct page *page, struct page_slice slice,
+                    uint32_t variant)
+{
+    struct walk walk = walk_begin(page, slice);
+    const struct run *run, *last = NULL;
+    const struct point *point;
+    uint32_t resource = 0;
+    while (walk_next(&walk, &run, &point)) {
+        if (last == NULL || run->resource != last->resource)
+            resource = find_resource(collection, walk_resource(run->resource, variant));
+        last = run;
+        if (collection->point_count == COLLECTION_POINTS_MAX || resource == UINT32_MAX) {
+            collection->left_out++;
+            continue;
+        }
+        if (collection->point_count == collection->point_space) {
+            collection->point_space += collection->point_space + 1024;
+            collection->points =
+                realloc(collection->points, collection->point_space * sizeof *collection->points);
+            CHECK(collection->points != NULL);
+        }
+        struct collected *own = &collection->points[collection->point_count];
+        *own = (struct collected){.metric = run->metric,
+                                  .resource = resource,
+                                  .attrs = join(run->fixed, point->attrs),
+                                  .order = collection->point_count++};
+        memcpy(&own->value, &point->value, sizeof own->value);
+    }
+}
+
+static int compare(const void *left, const void *right)
+{
+    const struct collected *a = left, *b = right;
+    int names = strcmp(a->metric->name, b->metric->name);
+    if (names != 0)
+        return names;
+    return a->order < b->order ? -1 : 1;
+}
+
+void collection_sort(struct collection *collection)
+{
+    if (collection->point_count > 0)
+        qsort(collection->points, collection->point_count, sizeof *collection->points, compare);
+}
+
+void collection_fini(struct collection *collection)
+{
+    for (size_t i = 0; i < collection->point_count; i++)
+        free(collection->points[i].attrs);
+    for (size_t i = 0; i < collection->resource_count; i++)
+        free(collection->resources[i]);
+    free(collection->points);
+    free(collection->resources);
+    *collection = (struct collection){0};
+}
+
+static void print_pairs(FILE *stream, const struct attrs *attrs)
+{
+    struct attr attr;
+    size_t position = 0;
+    const char *separator = "";
+    while (attrs_next(attrs, &position, &attr)) {
+        fprintf(stream, "%s%.*s=", separator, (int)attr.key_bytes, attr.key);
+        if (attr.kind == ATTR_TEXT)
+            fprintf(stream, "%.*s", (int)attr.text_bytes, attr.text);
+        else if (attr.kind == ATTR_DOUBLE)
+            fprintf(stream, "%g", attr.real);
+        else
+            fprintf(stream, "%lld", (long long)attr.number);
+        separator = " ";
+    }
+}
+
+void collection_print_table(const struct collection *collection, FILE *stream)
+{
+    for (size_t r = 0; r < collection->resource_count; r++) {
+        int width = (int)sizeof "METRIC" - 1;
+        size_t points = 0;
+        for (size_t i = 0; i < collection->point_count; i++) {
+            const struct collected *point = &collection->points[i];
+            if (point->resource != r)
+                continue;
+            int bytes = (int)strlen(point->metric->name);
+            width = bytes > width ? bytes : width;
+            points++;
+        }
+        if (points == 0)
+            continue;
+        fputs(r == 0 ? "" : "\n", stream);
+        print_pairs(stream, collection->resources[r]);
+        fprintf(stream, "\n%-*s %20s %-14s %s\n", width, "METRIC", "VALUE", "UNIT", "ATTRIBUTES");
+        for (size_t i = 0; i < collection->point_count; i++) {
+            const struct collected *point = &collection->points[i];
+            if (point->resource != r)
+                continue;
+            if (point->metric->value == METRIC_INT)
+                fprintf(stream, "%-*s %20lld", width, point->metric->name,
+                        (long long)point->value.integer);
+            else
+                fprintf(stream, "%-*s %20.6g", width, point->metric->name, point->value.real);
+            fprintf(stream, " %-14s ", point->metric->unit);
+            print_pairs(stream, point->attrs);
+            fputc('\n', stream);
+        }
+    }
+}

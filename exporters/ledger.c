@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Nothing is lost silently: double-entry bookkeeping of points. Runs on the worker, the set's only
+ * writer; the bracket of telemetry_begin/end makes each entry one instant to readers. */
+#include "exporters/ledger.h"
+
+#include "base/check.h"
+
+static const enum telemetry_value reasons[] = {
+    TELEMETRY_DROPPED_NO_PAGE,   TELEMETRY_DROPPED_QUEUE_FULL, TELEMETRY_DROPPED_REJECTED,
+    TELEMETRY_DROPPED_PERMANENT, TELEMETRY_DROPPED_EXPIRED,    TELEMETRY_DROPPED_TOO_LARGE,
+    TELEMETRY_DROPPED_STOP,
+};
+
+static uint64_t value(const struct telemetry_set *set, enum telemetry_value id)
+{
+    return counter_read(&set->values[id]);
+}
+
+static void check_books(const struct telemetry_set *set)
+{
+    uint64_t sum = value(set, TELEMETRY_POINTS_DELIVERED) + value(set, TELEMETRY_POINTS_QUEUED);
+    for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++)
+        sum += value(set, reasons[i]);
+    CHECK(sum == value(set, TELEMETRY_POINTS_COLLECTED_FOR));
+}
+
+void ledger_collect(struct telemetry_set *set, uint64_t points, uint64_t no_page)
+{
+    telemetry_begin(set);
+    telemetry_add(set, TELEMETRY_POINTS_COLLECTED_FOR, points + no_page);
+    telemetry_add(set, TELEMETRY_DROPPED_NO_PAGE, no_page);
+    telemetry_add(set, TELEMETRY_POINTS_QUEUED, points);
+    check_books(set);
+    telemetry_end(set);
+}
+
+void ledger_settle(struct telemetry_set *set, uint64_t delivered, uint64_t dropped,
+                   enum telemetry_value reason)
+{
+    uint64_t queued = value(set, TELEMETRY_POINTS_QUEUED);
+    CHECK(delivered + dropped <= queued);
+    telemetry_begin(set);
+    telemetry_put(set, TELEMETRY_POINTS_QUEUED, queued - delivered - dropped);
+    telemetry_add(set, TELEMETRY_POINTS_DELIVERED, delivered);
+    if (dropped > 0)
+        telemetry_add(set, reason, dropped);
+    check_books(set);
+    telemetry_end(set);
+}
