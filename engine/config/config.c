@@ -198,7 +198,6 @@ void config_destroy(struct config **config)
     if (loaded == NULL)
         return;
     arena_fini(&loaded->arena);
-    explicit_bzero(loaded, sizeof *loaded);
     free(loaded);
     *config = NULL;
 }

@@ -117,8 +117,10 @@ static void write_table(FILE *out, const struct option_table *table)
 static void write_component(FILE *out, const struct component *component)
 {
     fprintf(out, "\n### %s `%s`\n\n", section_member(component->kind), component->type);
+    size_t about_bytes = strlen(component->about);
+    bool ended = about_bytes > 0 && component->about[about_bytes - 1] == '.';
     write_help(out, component->about);
-    fprintf(out, ". Stability: %s.", component->stability);
+    fprintf(out, "%s Stability: %s.", ended ? "" : ".", component->stability);
     for (const char *const *alias = component->aliases; alias != NULL && *alias != NULL; alias++)
         fprintf(out, " Old name: `%s`.", *alias);
     fputc('\n', out);

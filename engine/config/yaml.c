@@ -204,12 +204,12 @@ static bool close_collection(struct builder *builder)
     CHECK(builder->depth > 0);
     const struct open_collection *closing = &builder->open[--builder->depth];
     struct yaml_node *node = closing->node;
-    const struct yaml_node **children = builder->stack + closing->base;
     size_t step = node->kind == YAML_MAPPING ? 2 : 1;
     node->count = (builder->stack_count - closing->base) / step;
     builder->stack_count = closing->base;
     if (node->count == 0)
         return true;
+    const struct yaml_node **children = builder->stack + closing->base;
     const struct yaml_node **items = arena_take(builder->arena, node->count * sizeof *items);
     for (size_t i = 0; i < node->count; i++)
         items[i] = children[i * step + step - 1];

@@ -378,8 +378,8 @@ bool server_endpoint_parse(const struct server_settings *server,
     bool is_unix = server->transport == TRANSPORT_UNIX;
     struct server_endpoint endpoint = {.port = 5432};
     if (!is_unix && strpbrk(text, " \t\n/@,") != NULL)
-        return error_set(
-            error, "endpoint: \"%.128s\" is not host:port; for a connection string use dsn", text);
+        return error_set(error, /* not shown: it may hold a password */
+                         "endpoint: is not host:port; for a connection string use dsn");
     if (colon == NULL && !is_unix)
         return error_set(error, "endpoint: \"%.128s\" has no port: write %.128s:5432", text, text);
     if (colon != NULL && !parse_port(colon + 1, &endpoint.port))

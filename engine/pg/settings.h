@@ -20,8 +20,8 @@ struct server_tls {
 struct server_settings {
     const char *name;     /* for logs and /targets; default: the endpoint */
     const char *endpoint; /* host:port, default localhost:5432; with transport unix: a directory */
-    const char *dsn;      /* postgresql://… or key=value; wins over endpoint, username, password */
-    int transport;        /* enum server_transport */
+    const char *dsn; /* postgresql://… or key=value; wins over endpoint, username, password */
+    int transport;   /* enum server_transport */
     const char *username;
     const char *password;
     const char *passfile;
@@ -31,18 +31,18 @@ struct server_settings {
     struct text_list exclude_databases; /* left out of per-database metrics */
     struct server_tls tls;
     struct text_map resource_attributes; /* `attributes`: added to the target's resource */
-    int64_t connections;   /* at most, default 2 */
+    int64_t connections;                 /* at most, default 2 */
 };
 
 struct session_settings {
-    uint64_t connect_timeout_ns;    /* 10s */
-    uint64_t statement_timeout_ns;  /* 5s */
-    uint64_t lock_timeout_ns;       /* 100ms */
+    uint64_t connect_timeout_ns;                     /* 10s */
+    uint64_t statement_timeout_ns;                   /* 5s */
+    uint64_t lock_timeout_ns;                        /* 100ms */
     uint64_t idle_in_transaction_session_timeout_ns; /* 10s */
     uint64_t client_connection_check_interval_ns;    /* 2s, servers from 14 on */
-    uint64_t connection_max_age_ns; /* 1h ± 10 % */
-    uint64_t backoff_initial_ns;    /* 1s */
-    uint64_t backoff_max_ns;        /* 60s */
+    uint64_t connection_max_age_ns;                  /* 1h ± 10 % */
+    uint64_t backoff_initial_ns;                     /* 1s */
+    uint64_t backoff_max_ns;                         /* 60s */
 };
 
 struct group_settings {

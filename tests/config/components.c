@@ -261,9 +261,9 @@ bool load_text(struct config **ret_config, const char *text, struct error *error
 
 const void *settings_of(const struct config *config, const char *id)
 {
-    for (size_t i = 0; i < config->instance_count; i++)
-        if (strcmp(config->instances[i].id, id) == 0)
-            return config->instances[i].settings;
-    CHECK(!"no such component");
-    return NULL;
+    size_t i = 0;
+    while (i < config->instance_count && strcmp(config->instances[i].id, id) != 0)
+        i++;
+    CHECK(i < config->instance_count);
+    return config->instances[i].settings;
 }

@@ -281,8 +281,7 @@ static void reference_has_every_option(void **state)
         "| `tls.insecure_skip_verify` | true or false | `true` | ",
         "| `session.lock_timeout` | duration, 1ms to 1m | `100ms` | ",
         "| `transport` | `tcp`, `unix` | `tcp` | ",
-        "| `targets` | list of groups |  | the servers of a fleet, each with the keys above; keys "
-        "not given are taken from the level above |",
+        "the servers of a fleet, each with the keys above; keys not given are taken from",
         "| `groups.NAME.interval` | ",
         "| `events` | no effect |",
         "Old name: `otlphttp`.",
