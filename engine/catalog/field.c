@@ -105,7 +105,7 @@ bool duration_read(const struct yaml_node *mapping, const char *key, uint64_t *r
                                              : 0;
     if (!unit || !number || number > 3600000)
         return yaml_error(yaml_find(mapping, key), error,
-                          "\"timeout\" must be a duration such as 500ms or 10s, not \"%s\"", text);
+                          "\"%s\" must be a duration such as 500ms or 10s, not \"%s\"", key, text);
     *ret_ns = number * unit;
     return true;
 }
