@@ -132,13 +132,19 @@ static enum MHD_Result on_request(void *owner, struct MHD_Connection *connection
     return queued;
 }
 
-static void on_log(void *owner, const char *format, va_list arguments)
+__attribute__((format(printf, 2, 0))) static void on_log(void *owner, const char *format,
+                                                         va_list arguments)
 {
     (void)owner;
     char text[256];
     vsnprintf(text, sizeof text, format, arguments);
     text[strcspn(text, "\n")] = 0;
     LOG(LOG_LEVEL_DEBUG, "health_check", text);
+}
+
+static unsigned open_count(struct admin *admin)
+{
+    return MHD_get_daemon_info(admin->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS)->num_connections;
 }
 
 static void *run(void *owner)
@@ -150,14 +156,16 @@ static void *run(void *owner)
          .events = POLLIN},
         {.fd = admin->stop_fd, .events = POLLIN},
     };
+    bool idle = false;
     while (!atomic_load(&admin->stopping)) {
         MHD_UNSIGNED_LONG_LONG timeout_ms = SWEEP_MS;
         if (MHD_get_timeout(admin->daemon, &timeout_ms) != MHD_YES || timeout_ms > SWEEP_MS)
             timeout_ms = SWEEP_MS;
-        bool idle = MHD_get_daemon_info(admin->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS)
-                        ->num_connections == 0;
         int ready = poll(waits, 2, idle ? -1 : (int)timeout_ms);
         CHECK(ready >= 0 || errno == EINTR);
+        /* Once more after the last has gone: a listening socket that was left out at the limit
+         * comes back into the epoll only then. */
+        idle = open_count(admin) == 0;
         MHD_run(admin->daemon);
         sweep(admin, clock_monotonic_ns());
     }

@@ -76,7 +76,7 @@ static bool next_line(struct listing *listing)
     if (listing->closed)
         return false;
     json_t *target = next_target(listing);
-    char *text = target != NULL ? json_dumps(target, JSON_COMPACT) : NULL;
+    char *text = target != NULL ? json_dumps(target, JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
     int bytes;
     if (target == NULL)
         bytes = asprintf(&listing->pending, "%s", listing->opened ? "\n]\n" : "[]\n");

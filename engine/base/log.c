@@ -12,7 +12,11 @@
 
 #include "base/clock.h"
 
-enum { LINE_BYTES = 4096 };
+enum {
+    LINE_BYTES = 4096,
+    TAIL_BYTES = 4,       /* brace and newline */
+    FIELD_BYTES_MIN = 32, /* quotes, separators, a number or the start of a text */
+};
 
 static _Atomic int configured_level = LOG_LEVEL_INFO;
 static _Atomic int configured_format = LOG_FORMAT_TEXT;
@@ -31,11 +35,15 @@ struct line {
     char text[LINE_BYTES];
 };
 
+static size_t room(const struct line *line)
+{
+    return sizeof line->text - TAIL_BYTES - line->used;
+}
+
 static void put(struct line *line, const char *text, size_t bytes)
 {
-    size_t room = sizeof line->text - 4 - line->used;
-    if (bytes > room)
-        bytes = room;
+    if (bytes > room(line))
+        bytes = room(line);
     memcpy(line->text + line->used, text, bytes);
     line->used += bytes;
 }
@@ -45,19 +53,51 @@ static void put_text(struct line *line, const char *text)
     put(line, text, strlen(text));
 }
 
+/* Bytes of the UTF-8 sequence that starts at `c` (RFC 3629), 0 when it is none. */
+static size_t utf8_bytes(const unsigned char *c)
+{
+    size_t bytes = c[0] < 0x80                    ? 1
+                   : c[0] >= 0xc2 && c[0] <= 0xdf ? 2
+                   : c[0] >= 0xe0 && c[0] <= 0xef ? 3
+                   : c[0] >= 0xf0 && c[0] <= 0xf4 ? 4
+                                                  : 0;
+    for (size_t i = 1; i < bytes; i++)
+        if (c[i] < 0x80 || c[i] > 0xbf)
+            return 0;
+    if ((c[0] == 0xe0 && c[1] < 0xa0) || (c[0] == 0xed && c[1] > 0x9f) ||
+        (c[0] == 0xf0 && c[1] < 0x90) || (c[0] == 0xf4 && c[1] > 0x8f))
+        return 0;
+    return bytes;
+}
+
+/* A character as it stands inside quotes. */
+static size_t escape(const unsigned char *c, size_t bytes, char escaped[8])
+{
+    if (bytes == 0)
+        return (size_t)snprintf(escaped, 8, "?");
+    if (*c == '\n')
+        return (size_t)snprintf(escaped, 8, "\\n");
+    if (*c == '"' || *c == '\\')
+        return (size_t)snprintf(escaped, 8, "\\%c", *c);
+    if (*c < 0x20)
+        return (size_t)snprintf(escaped, 8, "\\u%04x", *c);
+    memcpy(escaped, c, bytes);
+    return bytes;
+}
+
+/* What does not fit is left out whole: the line stays JSON, and in UTF-8. A server's message may be
+ * in any encoding; what is not UTF-8 becomes '?'. */
 static void put_quoted(struct line *line, const char *text)
 {
     put(line, "\"", 1);
-    for (const unsigned char *c = (const unsigned char *)text; *c != 0; c++) {
+    for (const unsigned char *c = (const unsigned char *)text; *c != 0;) {
         char escaped[8];
-        if (*c == '"' || *c == '\\')
-            put(line, escaped, (size_t)snprintf(escaped, sizeof escaped, "\\%c", *c));
-        else if (*c == '\n')
-            put(line, "\\n", 2);
-        else if (*c < 0x20)
-            put(line, escaped, (size_t)snprintf(escaped, sizeof escaped, "\\u%04x", *c));
-        else
-            put(line, (const char *)c, 1);
+        size_t bytes = utf8_bytes(c);
+        size_t escaped_bytes = escape(c, bytes, escaped);
+        if (escaped_bytes + 1 > room(line))
+            break;
+        put(line, escaped, escaped_bytes);
+        c += bytes > 0 ? bytes : 1;
     }
     put(line, "\"", 1);
 }
@@ -70,6 +110,8 @@ static bool plain(const char *text)
 static void put_field(struct line *line, const struct log_field *field, bool json)
 {
     char number[32];
+    if (room(line) < strlen(field->key) + FIELD_BYTES_MIN)
+        return; /* half a field would break the line */
     put_text(line, json ? "," : " ");
     if (json)
         put_quoted(line, field->key);
@@ -130,7 +172,10 @@ void log_write(enum log_level level, const char *component, const char *message,
         put_text(&line, " ");
         put_text(&line, component);
         put_text(&line, ": ");
-        put_text(&line, message);
+        if (strpbrk(message, "\r\n") == NULL)
+            put_text(&line, message);
+        else
+            put_quoted(&line, message); /* an event is one line */
     }
     for (size_t i = 1; i < field_count; i++)
         put_field(&line, &fields[i], json);

@@ -33,8 +33,9 @@ void status_write(struct status_slot *slot, const struct target_status *status)
     uint64_t words[WORDS] = {0};
     memcpy(words, status, sizeof *status);
     atomic_fetch_add_explicit(&slot->version, 1, memory_order_acq_rel);
+    /* Released: a reader that sees a new word sees the odd version too, on any machine. */
     for (size_t i = 0; i < WORDS; i++)
-        atomic_store_explicit(&slot->words[i], words[i], memory_order_relaxed);
+        atomic_store_explicit(&slot->words[i], words[i], memory_order_release);
     atomic_fetch_add_explicit(&slot->version, 1, memory_order_acq_rel);
 }
 

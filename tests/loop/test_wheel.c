@@ -240,6 +240,12 @@ static void test_random_model(void **state)
             wheel_run(wheel, now_ns);
             check_against_model(probes, model, now_ns, wheel);
             break;
+        case 4: { /* back in time: only what is due then */
+            uint64_t back_ns = now_ns - random_below(&random, 2 * NS_PER_S);
+            wheel_run(wheel, back_ns);
+            check_against_model(probes, model, back_ns, wheel);
+            break;
+        }
         case 3: /* to where the wheel says */
             if (wheel_next_ns(wheel) == UINT64_MAX)
                 break;
