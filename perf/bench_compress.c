@@ -9,13 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PAGES = 7, RUN_POINTS = 200, BATCH_BYTES_MAX = 2 << 20 };
+enum { PAGES = 7, RUN_POINTS = 100, BATCH_BYTES_MAX = 2 << 20 };
 static uint8_t batch[BATCH_BYTES_MAX];
 static size_t batch_bytes, batch_points;
 
 static void make_batch(void)
 {
-    struct bench_pages *pages = bench_pages_create(PAGES, RUN_POINTS);
+    struct bench_pages *pages = bench_pages_create(PAGES, RUN_POINTS, false);
     uint8_t *at = batch + sizeof batch;
     for (uint32_t i = 0; i < PAGES; i++) {
         const struct page *page = bench_pages_get(pages, i);

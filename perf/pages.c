@@ -52,7 +52,7 @@ static struct attrs *make_pair(enum attrs_tag tag, const char *key, const char *
 }
 
 static void fill(struct bench_pages *pages, struct page *page, uint32_t first_set,
-                 uint32_t run_points, struct random *random)
+                 uint32_t run_points, bool scattered, struct random *random)
 {
     page_reset(page, 0, 0);
     for (uint32_t run = 0; page_room(page) > 0; run++) {
@@ -63,7 +63,7 @@ static void fill(struct bench_pages *pages, struct page *page, uint32_t first_se
             page_begin_run(page, metric, run % METRICS == 3 ? pages->fixed : NULL, &pages->resource,
                            1700000000000000000ull);
         for (uint32_t i = 0; i < count; i++) {
-            points[i].attrs = pages->sets[first_set + base + i];
+            points[i].attrs = pages->sets[first_set + (scattered ? base + i : i)];
             points[i].start_ns = metric->monotonic ? 1690000000000000000ull : 0;
             if (metric->value == METRIC_INT)
                 points[i].value.integer = (int64_t)random_below(random, 1000000);
@@ -74,20 +74,21 @@ static void fill(struct bench_pages *pages, struct page *page, uint32_t first_se
     }
 }
 
-struct bench_pages *bench_pages_create(uint32_t page_count, uint32_t run_points)
+struct bench_pages *bench_pages_create(uint32_t page_count, uint32_t run_points, bool scattered)
 {
     enum { PAGE_POINTS_MAX = LIMIT_PAGE_BYTES / sizeof(struct point) };
     struct bench_pages *pages = calloc(1, sizeof *pages);
     CHECK(pages);
     pages->page_count = page_count;
-    pages->set_count = page_count * PAGE_POINTS_MAX;
+    uint32_t page_sets = scattered ? PAGE_POINTS_MAX : run_points;
+    pages->set_count = page_count * page_sets;
     pages->pages = calloc(page_count, sizeof *pages->pages);
     pages->sets = calloc(pages->set_count, sizeof *pages->sets);
     CHECK(pages->pages && pages->sets);
     struct random random = {.state = 7};
     for (uint32_t i = 0; i < pages->set_count; i++)
         pages->sets[i] = make_set(i);
-    for (uint32_t i = pages->set_count; i > 1; i--) { /* scattered: nobody else may see an order */
+    for (uint32_t i = scattered ? pages->set_count : 0; i > 1; i--) {
         uint32_t other = (uint32_t)random_below(&random, i);
         struct attrs *swap = pages->sets[i - 1];
         pages->sets[i - 1] = pages->sets[other];
@@ -99,7 +100,7 @@ struct bench_pages *bench_pages_create(uint32_t page_count, uint32_t run_points)
     for (uint32_t i = 0; i < page_count; i++) {
         pages->pages[i] = aligned_alloc(64, LIMIT_PAGE_BYTES);
         CHECK(pages->pages[i]);
-        fill(pages, pages->pages[i], i * PAGE_POINTS_MAX, run_points, &random);
+        fill(pages, pages->pages[i], i * page_sets, run_points, scattered, &random);
         page_check(pages->pages[i]);
     }
     return pages;

@@ -44,7 +44,8 @@ enum { TEMPORALITY_CUMULATIVE = 2 };
 enum {
     LENGTH_BYTES_MAX = 5, /* a page's bytes need at most five */
     FIXED64_BYTES = 9,    /* tag and value */
-    POINTS_AHEAD = 12,    /* prefetched: about the latency of memory */
+    POINTS_FAR = 24,      /* points ahead whose attributes are prefetched: the latency of memory */
+    POINTS_NEAR = 8, /* and those whose length is there by now, so that their end can be, too */
 };
 
 /* The part of the buffer that is still free; `at` moves down. */
@@ -125,6 +126,11 @@ static inline void copy_attrs(uint8_t *to, const uint8_t *from, size_t bytes)
     memcpy(to + bytes - 16, from + bytes - 16, 16);
 }
 
+static inline void prefetch_end(const struct attrs *attrs)
+{
+    __builtin_prefetch(attrs->otlp + attrs->bytes);
+}
+
 /* The run's points [first, first + count), last one first. */
 static bool put_points(struct tail *tail, const struct page *page, const struct run *run,
                        uint32_t first, uint32_t count)
@@ -133,11 +139,10 @@ static bool put_points(struct tail *tail, const struct page *page, const struct 
     const uint8_t value_tag = run->metric->value == METRIC_INT ? POINT_AS_INT : POINT_AS_DOUBLE;
     const size_t fixed_bytes = run->fixed ? run->fixed->bytes : 0;
     for (uint32_t i = count; i-- > 0;) {
-        if (i >= POINTS_AHEAD) {
-            const char *ahead = (const char *)points[i - POINTS_AHEAD].attrs;
-            __builtin_prefetch(ahead);
-            __builtin_prefetch(ahead + 64);
-        }
+        if (i >= POINTS_FAR)
+            __builtin_prefetch(points[i - POINTS_FAR].attrs);
+        if (i >= POINTS_NEAR)
+            prefetch_end(points[i - POINTS_NEAR].attrs);
         const struct point *point = &points[i];
         const size_t attrs_bytes = point->attrs->bytes;
         const size_t start_bytes = point->start_ns ? FIXED64_BYTES : 0;

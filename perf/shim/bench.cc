@@ -9,6 +9,7 @@
 #include <string>
 #include <utility>
 #include <vector>
+#include <unistd.h>
 
 struct bench {
     benchmark::State &state;
@@ -19,21 +20,25 @@ namespace
 
 std::vector<std::pair<std::string, std::string>> headlines;
 
-void add(const char *name, void (*run)(bench *), int64_t argument, bool real_time)
+void add(const char *name, void (*run)(bench *), int64_t argument, int rounds)
 {
     auto *registered = benchmark::RegisterBenchmark(name, [run](benchmark::State &state) {
         bench view{state};
         run(&view);
     });
     registered->Arg(argument);
-    if (real_time)
-        registered->UseRealTime();
+    if (rounds > 0)
+        registered->Iterations(rounds)->UseRealTime();
 }
 
 // The table as always, and the rate of every run for the headlines.
 class Reporter : public benchmark::ConsoleReporter
 {
   public:
+    explicit Reporter(OutputOptions options) : ConsoleReporter(options)
+    {
+    }
+
     std::map<std::string, double> rates;
 
     void ReportRuns(const std::vector<Run> &runs) override
@@ -53,12 +58,12 @@ extern "C" {
 
 void bench_add(const char *name, void (*run)(bench *), int64_t argument)
 {
-    add(name, run, argument, false);
+    add(name, run, argument, 0);
 }
 
-void bench_add_real_time(const char *name, void (*run)(bench *), int64_t argument)
+void bench_add_rounds(const char *name, void (*run)(bench *), int64_t argument, int rounds)
 {
-    add(name, run, argument, true);
+    add(name, run, argument, rounds);
 }
 
 int64_t bench_argument(const bench *bench)
@@ -110,7 +115,9 @@ int bench_main(int argc, char **argv)
         benchmark::RunSpecifiedBenchmarks();
         return 0;
     }
-    Reporter reporter;
+    // Colours only for people.
+    Reporter reporter{isatty(STDOUT_FILENO) ? benchmark::ConsoleReporter::OO_Defaults
+                                            : benchmark::ConsoleReporter::OO_Tabular};
     benchmark::RunSpecifiedBenchmarks(&reporter);
     int missing = 0;
     for (const auto &[headline, name] : headlines) {

@@ -27,9 +27,12 @@ extern "C" {
 
 struct bench;
 
-/* Registers `run` with a number for it. Wall time counts, not CPU time, where `real_time`. */
+/* Registers `run` with a number for it. */
 void bench_add(const char *name, void (*run)(struct bench *), int64_t argument);
-void bench_add_real_time(const char *name, void (*run)(struct bench *), int64_t argument);
+
+/* For work on several threads: wall time counts, and there are exactly `rounds` iterations. */
+void bench_add_rounds(const char *name, void (*run)(struct bench *), int64_t argument, int rounds);
+
 int bench_main(int argc, char **argv);
 
 int64_t bench_argument(const struct bench *bench);

@@ -5,6 +5,7 @@
 #include <openssl/ssl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -191,6 +192,7 @@ struct server *server_start(const struct server_step *steps, uint32_t step_count
     struct server *server = calloc(1, sizeof *server);
     server->steps = steps;
     server->step_count = step_count;
+    signal(SIGPIPE, SIG_IGN); /* of SSL_write; the worker blocks signals itself */
     pthread_mutex_init(&server->lock, NULL);
     if (cert_file != NULL) {
         server->tls = SSL_CTX_new(TLS_server_method());

@@ -425,13 +425,48 @@ static void test_refused(void **state)
     rig_fini(&rig);
 }
 
+/* The other form of bodies, another path, and a connection for each request. */
+static void test_json(void **state)
+{
+    (void)state;
+    static const struct server_step steps[] = {ANSWER(200)};
+    struct rig rig;
+    char url[64];
+    struct server *server = server_start(steps, 1, NULL, NULL);
+    snprintf(url, sizeof url, "http://127.0.0.1:%u/other/path", server_port(server));
+    const char *const pairs[] = {"endpoint",
+                                 "http://127.0.0.1:1",
+                                 "metrics_endpoint",
+                                 url,
+                                 "encoding",
+                                 "json",
+                                 "compression",
+                                 "none",
+                                 "disable_keep_alives",
+                                 "true",
+                                 NULL};
+    rig_init(&rig);
+    rig_add(&rig, &otlp_http_exporter.component, pairs);
+    rig_start(&rig);
+    for (int i = 0; i < 3; i++) {
+        rig_push(&rig, POINTS, 0);
+        rig_wait_idle(&rig, 0);
+    }
+    assert_true(server_saw(server, "POST /other/path HTTP/1.1\r\n"));
+    assert_true(server_saw(server, "Content-Type: application/json\r\n"));
+    assert_false(server_saw(server, "Content-Encoding"));
+    assert_int_equal(server_connections(server), 3);
+    assert_int_equal(rig_value(&rig, 0, TELEMETRY_POINTS_DELIVERED), 3 * POINTS);
+    rig_fini(&rig);
+    server_stop(&server);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_answers),
-        cmocka_unit_test(test_retry_after),
-        cmocka_unit_test(test_hold),
-        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_answers), cmocka_unit_test(test_retry_after),
+        cmocka_unit_test(test_hold),    cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_json),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
