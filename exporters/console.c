@@ -28,6 +28,7 @@ struct console {
     enum console_format format;
     uint64_t interval_ns; /* 0: at the end */
     uint64_t next_ns;
+    bool used; /* something came */
     bool terminal;
     bool failed; /* the last output did not go out */
     struct collection collection;
@@ -46,7 +47,7 @@ static bool open_exporter(const char *id, const void *given, struct exporter_out
     console->interval_ns = settings->interval_ns;
     console->terminal = isatty(STDOUT_FILENO) == 1;
     if (console->format == CONSOLE_SUMMARY) {
-        console->summary = summary_create();
+        console->summary = summary_create(clock_monotonic_ns());
         if (console->interval_ns == 0)
             console->interval_ns = (console->terminal ? 1 : LINE_INTERVAL_S) * NS_PER_S;
     }
@@ -59,6 +60,7 @@ static bool open_exporter(const char *id, const void *given, struct exporter_out
 static void consume(void *state, const struct page *page, struct page_slice slice, uint32_t variant)
 {
     struct console *console = state;
+    console->used = true;
     switch (console->format) {
     case CONSOLE_TABLE:
     case CONSOLE_PROMETHEUS:
@@ -136,7 +138,8 @@ static void close_exporter(void **ret_state)
     struct console *console = *ret_state;
     if (console == NULL)
         return;
-    print(console, clock_monotonic_ns());
+    if (console->used)
+        print(console, clock_monotonic_ns());
     if (console->json != NULL)
         otlp_json_destroy(&console->json);
     if (console->summary != NULL)

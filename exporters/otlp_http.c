@@ -237,7 +237,8 @@ static const struct option queue_options[] = {
     ROW(queue_settings, num_consumers, "num_consumers", OPTION_INT, "10",
         "Requests in flight at most.", .min = 1, .max = SENDERS_MAX),
     ROW(queue_settings, queue_size, "queue_size", OPTION_INT, "1000",
-        "Batches held at most, those in flight included; then the oldest is dropped and counted.",
+        "Batches held at most, those in flight included, and 512 MiB; then the oldest is "
+        "dropped and counted.",
         .min = 1, .max = QUEUE_MAX),
     IGNORED("sizer", "No effect: the queue counts requests."),
     IGNORED("block_on_overflow", "No effect: collection never waits for a back end."),

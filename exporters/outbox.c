@@ -16,6 +16,8 @@
 #include "exporters/answer.h"
 #include "exporters/ledger.h"
 
+static const size_t QUEUE_BYTES_MAX = (size_t)512 << 20; /* whatever queue_size allows */
+
 struct request {
     struct request *next; /* in the queue, towards newer ones */
     uint64_t sequence;    /* age order */
@@ -159,7 +161,8 @@ void outbox_push(struct outbox *outbox, const uint8_t *body, size_t body_bytes, 
     queue_put(outbox, request);
     outbox->count++;
     outbox->bytes += bytes;
-    if (outbox->count > outbox->plan->queue_capacity) {
+    while ((outbox->count > outbox->plan->queue_capacity || outbox->bytes > QUEUE_BYTES_MAX) &&
+           outbox->count > outbox->in_flight) {
         struct request *oldest = take_oldest(outbox);
         settle(outbox, oldest, oldest->points, TELEMETRY_DROPPED_QUEUE_FULL);
     }

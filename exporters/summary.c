@@ -21,6 +21,7 @@ enum {
     ENTITIES_MAX = 1 << 14,
     SHOWN_MAX = 5,
     SERVERS_MAX = 1 << 14,
+    GONE_AFTER_S = 300, /* not heard of for so long: not ranked */
 };
 
 enum entity_kind { ENTITY_DATABASE, ENTITY_TABLE, ENTITY_KIND_COUNT };
@@ -28,7 +29,8 @@ enum entity_kind { ENTITY_DATABASE, ENTITY_TABLE, ENTITY_KIND_COUNT };
 struct entity {
     uint64_t hash; /* 0: free */
     enum entity_kind kind;
-    double rate; /* per second */
+    double rate;      /* per second */
+    uint64_t time_ns; /* of its last point */
     char label[96];
 };
 
@@ -51,14 +53,16 @@ struct summary {
     uint32_t series_count, entity_count, server_count;
     uint64_t points, points_shown; /* seen in all, and when last printed */
     uint64_t shown_ns;
-    uint32_t lines; /* of the last picture */
+    uint64_t newest_ns; /* time of the newest point */
+    uint32_t lines;     /* of the last picture */
     bool full;
 };
 
-struct summary *summary_create(void)
+struct summary *summary_create(uint64_t now_ns)
 {
     struct summary *summary = calloc(1, sizeof *summary);
     CHECK(summary != NULL);
+    summary->shown_ns = now_ns;
     return summary;
 }
 
@@ -188,6 +192,10 @@ static void add_rate(struct summary *summary, enum entity_kind kind, const struc
     }
     series->time_ns = run->time_ns;
     series->value = value;
+    if (series->entity != NULL)
+        series->entity->time_ns = run->time_ns;
+    if (summary->newest_ns < run->time_ns)
+        summary->newest_ns = run->time_ns;
 }
 
 static void add_server(struct summary *summary, const struct attrs *resource, bool up)
@@ -244,7 +252,8 @@ static uint32_t rank(const struct summary *summary, enum entity_kind kind,
     uint32_t count = 0;
     for (uint32_t i = 0; i < ENTITIES_MAX; i++) {
         const struct entity *entity = &summary->entities[i];
-        if (entity->hash == 0 || entity->kind != kind || entity->rate <= 0)
+        if (entity->hash == 0 || entity->kind != kind || entity->rate <= 0 ||
+            entity->time_ns + GONE_AFTER_S * NS_PER_S < summary->newest_ns)
             continue;
         uint32_t place = count < SHOWN_MAX ? count++ : SHOWN_MAX;
         for (; place > 0 && best[place - 1]->rate < entity->rate; place--)
@@ -274,9 +283,8 @@ static void print_state(struct summary *summary, FILE *stream, uint64_t now_ns)
     uint32_t up = 0;
     for (uint32_t i = 0; i < SERVERS_MAX; i++)
         up += summary->servers[i].up;
-    double seconds = summary->shown_ns == 0 || now_ns <= summary->shown_ns
-                         ? 0
-                         : (double)(now_ns - summary->shown_ns) / (double)NS_PER_S;
+    double seconds =
+        now_ns <= summary->shown_ns ? 0 : (double)(now_ns - summary->shown_ns) / (double)NS_PER_S;
     double rate = seconds > 0 ? (double)(summary->points - summary->points_shown) / seconds : 0;
     fprintf(stream, "servers up %u of %u | points %.0f/s, %llu in all | ", up,
             summary->server_count, rate, (unsigned long long)summary->points);

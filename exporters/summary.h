@@ -8,7 +8,7 @@
  * from the points that pass by and pgweir's own counters. One thread. */
 struct summary;
 
-struct summary *summary_create(void);
+struct summary *summary_create(uint64_t now_ns);
 void summary_destroy(struct summary **summary);
 
 void summary_add(struct summary *summary, const struct page *page, struct page_slice slice,

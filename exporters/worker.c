@@ -24,7 +24,9 @@
 #include "exporters/outbox.h"
 
 enum {
-    SWEEP_PAGES_MAX = 64, /* per turn, so that answers and deadlines are looked at in between */
+    /* Per turn, about one batch: in each turn every request moves on by one step, so a longer one
+     * would starve the senders. */
+    SWEEP_PAGES_MAX = 8,
     BATCHES_MAX = LIMIT_PIPELINES * LIMIT_DESTINATIONS,
     WAIT_MAX_S = 10,
 };
@@ -104,6 +106,7 @@ fail:
 static void take_page(struct worker *worker, struct page *page, uint64_t now_ns)
 {
     uint64_t waited_ns = now_ns > page->pushed_ns ? now_ns - page->pushed_ns : 0;
+    CHECK(page->route < 32);
     telemetry_record(worker->set, TELEMETRY_HISTOGRAM_RING_WAIT, waited_ns);
     telemetry_add(worker->set, TELEMETRY_WORKER_PAGES, 1);
     telemetry_add(worker->set, TELEMETRY_WORKER_POINTS, page->point_count);
@@ -204,7 +207,8 @@ static void *run(void *argument)
     return NULL;
 }
 
-/* Signals are the main thread's. */
+/* Signals are the main thread's. Blocked here, SIGPIPE of a connection or pipe that broke is EPIPE.
+ */
 bool worker_start(struct worker *worker, struct error *error)
 {
     CHECK(!worker->started);

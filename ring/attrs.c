@@ -15,7 +15,7 @@
 #include <pgweir/limits.h>
 
 #include "base/check.h"
-#include "ring/utf8.h"
+#include "base/utf8.h"
 
 #include <limits.h>
 #include <stdlib.h>

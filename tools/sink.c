@@ -42,6 +42,8 @@ struct sink {
     uint64_t bytes, body_bytes;         /* as sent, and unpacked */
     struct body_counts received, taken; /* of all requests, of those answered with 2xx */
     char problem[PROBLEM_BYTES];        /* the last one */
+    const uint8_t *body;                /* of the request at hand, unpacked; NULL: cannot be */
+    size_t unpacked_bytes;
     char *report;
     uint8_t partial[64];
 };
@@ -61,8 +63,10 @@ static const char usage[] =
     "\n"
     "  --listen HOST:PORT   where to listen (127.0.0.1:4318); port 0 takes a free one\n"
     "  --count-only         counts points without looking into them: faster\n"
-    "  --log FILE           appends each body, unpacked, behind its length (4 bytes, big-endian)\n"
-    "  --dump DIR           writes each body, unpacked, to DIR/000001.bin, DIR/000002.bin, ...\n"
+    "  --log FILE           appends each body that is taken, unpacked, behind its length (4 bytes, "
+    "big-endian)\n"
+    "  --dump DIR           writes each body that is taken, unpacked, to DIR/000001.bin, "
+    "DIR/000002.bin, ...\n"
     "  --answer STATUS,...  statuses to answer with, in turn, the last one for ever (200)\n"
     "  --retry-after S      Retry-After header of answers that are not 2xx\n"
     "  --delay MS           waits before each answer\n"
@@ -72,9 +76,9 @@ static const char usage[] =
     "  --help\n"
     "\n"
     "Example: a back end that is overloaded twice, then works; look at what it got:\n"
-    "  pgweir-sink --listen 127.0.0.1:4318 --answer 503,503,200 --retry-after 1 --dump /tmp/got\n"
+    "  mkdir -p got && pgweir-sink --answer 503,503,200 --retry-after 1 --dump got\n"
     "  protoc --decode=opentelemetry.proto.collector.metrics.v1.ExportMetricsServiceRequest \\\n"
-    "      opentelemetry/proto/collector/metrics/v1/metrics_service.proto < /tmp/got/000001.bin\n";
+    "      opentelemetry/proto/collector/metrics/v1/metrics_service.proto < got/000003.bin\n";
 
 static char *make_report(const struct sink *sink)
 {
@@ -98,8 +102,10 @@ static char *make_report(const struct sink *sink)
     return text;
 }
 
-static void keep_body(struct sink *sink, const uint8_t *body, size_t bytes)
+static void keep_body(struct sink *sink)
 {
+    const uint8_t *body = sink->body;
+    size_t bytes = sink->unpacked_bytes;
     if (sink->log != NULL) {
         uint8_t length[4] = {(uint8_t)(bytes >> 24), (uint8_t)(bytes >> 16), (uint8_t)(bytes >> 8),
                              (uint8_t)bytes};
@@ -134,6 +140,7 @@ static bool take_body(struct sink *sink, const struct sink_request *request,
 {
     const char *problem = NULL;
     size_t bytes = 0;
+    sink->body = NULL;
     if (strncmp(request->content_type, "application/x-protobuf", 22) != 0) {
         problem = "Content-Type is not application/x-protobuf";
     } else {
@@ -141,7 +148,8 @@ static bool take_body(struct sink *sink, const struct sink_request *request,
                                           request->body, request->body_bytes, &bytes, &problem);
         if (body != NULL) {
             sink->body_bytes += bytes;
-            keep_body(sink, body, bytes);
+            sink->body = body;
+            sink->unpacked_bytes = bytes;
             problem = body_walk(sink->reader, body, bytes, ret_counts);
         }
     }
@@ -196,6 +204,8 @@ static struct sink_reply answer_metrics(struct sink *sink, const struct sink_req
     if (good && answers->next + 1 < answers->count)
         answers->next++;
     bool taken = reply.status >= 200 && reply.status < 300;
+    if (taken)
+        keep_body(sink); /* also where no answer is given: it has arrived */
     if (reply.close_early || reply.garbage) {
         sink->unanswered++;
     } else if (taken) {

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/utf8.h"
 
 enum {
     LINE_BYTES = 4096,
@@ -53,23 +54,6 @@ static void put_text(struct line *line, const char *text)
     put(line, text, strlen(text));
 }
 
-/* Bytes of the UTF-8 sequence that starts at `c` (RFC 3629), 0 when it is none. */
-static size_t utf8_bytes(const unsigned char *c)
-{
-    size_t bytes = c[0] < 0x80                    ? 1
-                   : c[0] >= 0xc2 && c[0] <= 0xdf ? 2
-                   : c[0] >= 0xe0 && c[0] <= 0xef ? 3
-                   : c[0] >= 0xf0 && c[0] <= 0xf4 ? 4
-                                                  : 0;
-    for (size_t i = 1; i < bytes; i++)
-        if (c[i] < 0x80 || c[i] > 0xbf)
-            return 0;
-    if ((c[0] == 0xe0 && c[1] < 0xa0) || (c[0] == 0xed && c[1] > 0x9f) ||
-        (c[0] == 0xf0 && c[1] < 0x90) || (c[0] == 0xf4 && c[1] > 0x8f))
-        return 0;
-    return bytes;
-}
-
 /* A character as it stands inside quotes. */
 static size_t escape(const unsigned char *c, size_t bytes, char escaped[8])
 {
@@ -92,7 +76,7 @@ static void put_quoted(struct line *line, const char *text)
     put(line, "\"", 1);
     for (const unsigned char *c = (const unsigned char *)text; *c != 0;) {
         char escaped[8];
-        size_t bytes = utf8_bytes(c);
+        size_t bytes = utf8_character(c, strnlen((const char *)c, 4));
         size_t escaped_bytes = escape(c, bytes, escaped);
         if (escaped_bytes + 1 > room(line))
             break;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* YAML text → immutable nodes. Built from libfyaml's events, not from its documents: events know
- * nothing of aliases' targets, so the exponential expansion of nested aliases cannot happen, and
- * depth and node count are bounded while they grow. Main thread; everything lives in the caller's
- * arena, which wipes it, as values may be secrets.
+/* YAML text → immutable nodes. Built from libfyaml's events, not from its documents, whose
+ * resolution of nested aliases is exponential. Here an alias is the anchored node itself, seen
+ * twice; what it would be written out counts against the node limit and its depth against the depth
+ * limit, so that whoever walks the tree is bounded as well. Main thread; everything lives in the
+ * caller's arena, which wipes it, as values may be secrets.
  *
  * While a sequence or mapping is open its children stand on one stack of pointers, keys and values
  * in turn; when it closes they are copied into the arena and the stack shrinks to where the
@@ -12,6 +13,7 @@
 #include <pgweir/limits.h>
 
 #include "base/check.h"
+#include "base/utf8.h"
 
 #include <libfyaml.h>
 #include <stdio.h>
@@ -24,7 +26,19 @@ _Static_assert(NODES_MAX > LIMIT_TARGETS * 2 * 16, "a full fleet with 16 keys pe
 
 struct open_collection {
     struct yaml_node *node;
-    size_t base; /* first child on the stack */
+    size_t base;         /* first child on the stack */
+    const char *anchor;  /* NULL: none */
+    size_t nodes_before; /* written out, when it was opened */
+    size_t deepest;      /* levels below it so far */
+};
+
+/* "&name": known to aliases from the end of its node on, so a node cannot contain itself. */
+struct anchor {
+    struct anchor *next;
+    const char *name;
+    const struct yaml_node *node;
+    size_t nodes;  /* with all below it, written out */
+    size_t levels; /* of collections below it */
 };
 
 struct builder {
@@ -37,6 +51,7 @@ struct builder {
     const struct yaml_node **stack;
     size_t stack_count, stack_capacity;
     size_t node_count, document_count;
+    struct anchor *anchors; /* the last one first: a name may be used again */
     const struct yaml_node *root;
 };
 
@@ -162,9 +177,6 @@ static bool place(struct builder *builder, const struct yaml_node *node)
         parent->node->kind == YAML_MAPPING && (builder->stack_count - parent->base) % 2 == 0;
     if (is_key && node->kind != YAML_SCALAR)
         return yaml_error(node, builder->error, "a key must be a plain word, not a list or a map");
-    if (is_key && node->plain && strcmp(node->text, "<<") == 0)
-        return yaml_error(node, builder->error,
-                          "merge keys (\"<<\") are not supported: write the keys out");
     if (builder->stack_count == builder->stack_capacity) {
         builder->stack_capacity = builder->stack_capacity == 0 ? 64 : 2 * builder->stack_capacity;
         builder->stack =
@@ -186,7 +198,53 @@ static struct yaml_node *node_create(struct builder *builder, enum yaml_kind kin
     return node;
 }
 
-static bool open_collection(struct builder *builder, enum yaml_kind kind, struct fy_token *tag)
+static const char *token_text(struct builder *builder, struct fy_token *token)
+{
+    size_t bytes = 0;
+    const char *text = token != NULL ? fy_token_get_text(token, &bytes) : NULL;
+    return text != NULL ? arena_copy(builder->arena, text, bytes) : NULL;
+}
+
+static void remember_anchor(struct builder *builder, const char *name, struct anchor anchor)
+{
+    if (name == NULL)
+        return;
+    struct anchor *kept = arena_take(builder->arena, sizeof *kept);
+    *kept = anchor;
+    kept->name = name;
+    kept->next = builder->anchors;
+    builder->anchors = kept;
+}
+
+static void note_levels(struct builder *builder, size_t levels)
+{
+    if (builder->depth > 0 && builder->open[builder->depth - 1].deepest < levels)
+        builder->open[builder->depth - 1].deepest = levels;
+}
+
+static bool place_alias(struct builder *builder, struct fy_token *token)
+{
+    const char *name = token_text(builder, token);
+    const struct anchor *anchor = builder->anchors;
+    while (anchor != NULL && name != NULL && strcmp(anchor->name, name) != 0)
+        anchor = anchor->next;
+    if (anchor == NULL || name == NULL)
+        return error_set(builder->error,
+                         "%s:%d:%d: no anchor \"&%s\" before this alias: check the name",
+                         builder->source, builder->last.line + 1, builder->last.column + 1,
+                         name != NULL ? name : "");
+    if (builder->node_count + anchor->nodes > NODES_MAX)
+        return fail_here(builder, "too many values once aliases are written out");
+    if (builder->depth + anchor->levels > LIMIT_CONFIG_DEPTH)
+        return fail_here(builder, "nested too deeply once this alias is written out: 32 levels "
+                                  "are the limit");
+    builder->node_count += anchor->nodes;
+    note_levels(builder, anchor->levels);
+    return place(builder, anchor->node);
+}
+
+static bool open_collection(struct builder *builder, enum yaml_kind kind, struct fy_token *tag,
+                            struct fy_token *anchor)
 {
     if (tag != NULL)
         return fail_here(builder, "tags (\"!…\") on lists and maps are not supported: remove it");
@@ -195,8 +253,102 @@ static bool open_collection(struct builder *builder, enum yaml_kind kind, struct
     struct yaml_node *node = node_create(builder, kind);
     if (!place(builder, node))
         return false;
-    builder->open[builder->depth++] = (struct open_collection){node, builder->stack_count};
+    builder->open[builder->depth++] =
+        (struct open_collection){.node = node,
+                                 .base = builder->stack_count,
+                                 .anchor = token_text(builder, anchor),
+                                 .nodes_before = builder->node_count - 1};
     return true;
+}
+
+/* A mapping while it is put together: its own entries, then what "<<" brings in. */
+struct entries {
+    const struct yaml_node **keys, **items;
+    size_t count;
+};
+
+static bool has_key(const struct entries *entries, const char *key)
+{
+    for (size_t i = 0; i < entries->count; i++)
+        if (strcmp(entries->keys[i]->text, key) == 0)
+            return true;
+    return false;
+}
+
+static bool is_merge_key(const struct yaml_node *key)
+{
+    return key->plain && strcmp(key->text, "<<") == 0;
+}
+
+static size_t merged_count(const struct yaml_node *value)
+{
+    size_t count = value->kind == YAML_MAPPING ? value->count : 0;
+    for (size_t i = 0; value->kind == YAML_SEQUENCE && i < value->count; i++)
+        count += value->items[i]->count;
+    return count;
+}
+
+/* YAML 1.1's merge key: keys that the mapping has itself win, then those of earlier sources. */
+static bool merge(struct builder *builder, struct entries *entries, const struct yaml_node *value)
+{
+    const struct yaml_node *const *sources = value->kind == YAML_SEQUENCE ? value->items : &value;
+    size_t source_count = value->kind == YAML_SEQUENCE ? value->count : 1;
+    for (size_t i = 0; i < source_count; i++) {
+        const struct yaml_node *source = sources[i];
+        if (source->kind != YAML_MAPPING)
+            return yaml_error(source, builder->error,
+                              "\"<<\" takes a map, or a list of maps, as a rule by an alias");
+        for (size_t k = 0; k < source->count; k++) {
+            if (has_key(entries, source->keys[k]))
+                continue;
+            entries->keys[entries->count] = source->key_nodes[k];
+            entries->items[entries->count++] = source->items[k];
+        }
+    }
+    return true;
+}
+
+static bool fill_mapping(struct builder *builder, struct yaml_node *node,
+                         const struct yaml_node **children)
+{
+    size_t room = node->count;
+    for (size_t i = 0; i < node->count; i++)
+        if (is_merge_key(children[i * 2]))
+            room += merged_count(children[i * 2 + 1]);
+    struct entries entries = {
+        .keys = arena_take(builder->arena, room * sizeof *entries.keys),
+        .items = arena_take(builder->arena, room * sizeof *entries.items),
+    };
+    const struct yaml_node *merged = NULL;
+    for (size_t i = 0; i < node->count; i++) {
+        if (is_merge_key(children[i * 2])) {
+            if (merged != NULL)
+                return yaml_error(children[i * 2], builder->error,
+                                  "a second \"<<\" in one map: give the first a list");
+            merged = children[i * 2 + 1];
+            continue;
+        }
+        entries.keys[entries.count] = children[i * 2];
+        entries.items[entries.count++] = children[i * 2 + 1];
+    }
+    if (merged != NULL && !merge(builder, &entries, merged))
+        return false;
+    const char **keys = arena_take(builder->arena, (entries.count + 1) * sizeof *keys);
+    for (size_t i = 0; i < entries.count; i++)
+        keys[i] = entries.keys[i]->text;
+    node->count = entries.count;
+    node->key_nodes = entries.keys;
+    node->items = entries.items;
+    node->keys = keys;
+    return keys_unique(node, builder->error);
+}
+
+static void fill_sequence(struct builder *builder, struct yaml_node *node,
+                          const struct yaml_node **children)
+{
+    const struct yaml_node **items = arena_take(builder->arena, node->count * sizeof *items);
+    memcpy(items, children, node->count * sizeof *items);
+    node->items = items;
 }
 
 static bool close_collection(struct builder *builder)
@@ -207,25 +359,18 @@ static bool close_collection(struct builder *builder)
     size_t step = node->kind == YAML_MAPPING ? 2 : 1;
     node->count = (builder->stack_count - closing->base) / step;
     builder->stack_count = closing->base;
-    if (node->count == 0)
-        return true;
     const struct yaml_node **children = builder->stack + closing->base;
-    const struct yaml_node **items = arena_take(builder->arena, node->count * sizeof *items);
-    for (size_t i = 0; i < node->count; i++)
-        items[i] = children[i * step + step - 1];
-    node->items = items;
-    if (node->kind == YAML_SEQUENCE)
-        return true;
-    const struct yaml_node **key_nodes =
-        arena_take(builder->arena, node->count * sizeof *key_nodes);
-    const char **keys = arena_take(builder->arena, node->count * sizeof *keys);
-    for (size_t i = 0; i < node->count; i++) {
-        key_nodes[i] = children[i * 2];
-        keys[i] = key_nodes[i]->text;
-    }
-    node->key_nodes = key_nodes;
-    node->keys = keys;
-    return keys_unique(node, builder->error);
+    if (node->count > 0 && node->kind == YAML_SEQUENCE)
+        fill_sequence(builder, node, children);
+    else if (node->count > 0 && !fill_mapping(builder, node, children))
+        return false;
+    size_t levels = closing->deepest + 1;
+    note_levels(builder, levels);
+    remember_anchor(builder, closing->anchor,
+                    (struct anchor){.node = node,
+                                    .nodes = builder->node_count - closing->nodes_before,
+                                    .levels = levels});
+    return true;
 }
 
 static bool add_scalar(struct builder *builder, const struct fy_event_scalar_data *scalar)
@@ -247,6 +392,8 @@ static bool add_scalar(struct builder *builder, const struct fy_event_scalar_dat
                               "the only tag supported is !!str: write the value without a tag");
         node->plain = false;
     }
+    remember_anchor(builder, token_text(builder, scalar->anchor),
+                    (struct anchor){.node = node, .nodes = 1});
     return place(builder, node);
 }
 
@@ -276,14 +423,15 @@ static bool take_event(struct builder *builder, struct fy_event *event)
             return fail_here(builder, "more than one YAML document: remove the \"---\" line");
         return true;
     case FYET_ALIAS:
-        return fail_here(builder, "aliases (\"*name\") are not supported: write the value out, "
-                                  "or put it into a variable and use ${env:NAME}");
+        return place_alias(builder, event->alias.anchor);
     case FYET_SCALAR:
         return add_scalar(builder, &event->scalar);
     case FYET_SEQUENCE_START:
-        return open_collection(builder, YAML_SEQUENCE, event->sequence_start.tag);
+        return open_collection(builder, YAML_SEQUENCE, event->sequence_start.tag,
+                               event->sequence_start.anchor);
     case FYET_MAPPING_START:
-        return open_collection(builder, YAML_MAPPING, event->mapping_start.tag);
+        return open_collection(builder, YAML_MAPPING, event->mapping_start.tag,
+                               event->mapping_start.anchor);
     case FYET_SEQUENCE_END:
     case FYET_MAPPING_END:
         return close_collection(builder);
@@ -308,22 +456,11 @@ static bool fail_syntax(const char *source, struct fy_diag *diag, struct error *
                      first->msg);
 }
 
-/* Bytes of the UTF-8 character at `text`; 0 where there is none or where YAML forbids it (control
- * characters). RFC 3629 §4. */
+/* YAML forbids control characters. */
 static size_t character_bytes(const unsigned char *text, size_t bytes)
 {
-    unsigned char first = text[0];
-    if (first < 0x80)
-        return first >= 0x20 || first == '\t' || first == '\n' || first == '\r' ? 1 : 0;
-    size_t length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
-    if (first < 0xc2 || first > 0xf4 || length > bytes)
-        return 0;
-    for (size_t i = 1; i < length; i++)
-        if ((text[i] & 0xc0) != 0x80)
-            return 0;
-    bool overlong = (first == 0xe0 && text[1] < 0xa0) || (first == 0xf0 && text[1] < 0x90);
-    bool too_high = (first == 0xed && text[1] > 0x9f) || (first == 0xf4 && text[1] > 0x8f);
-    return overlong || too_high ? 0 : length;
+    bool control = text[0] < 0x20 && text[0] != '\t' && text[0] != '\n' && text[0] != '\r';
+    return control ? 0 : utf8_character(text, bytes);
 }
 
 /* libfyaml takes what is not UTF-8 for the end of the text, silently. */

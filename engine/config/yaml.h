@@ -7,7 +7,8 @@
 #include "base/error.h"
 
 /* The only door to libfyaml: a parsed document as plain immutable nodes in an arena, each knowing
- * its place. Used by the configuration and by the catalogue. Aliases, merge keys and duplicate
+ * its place. Used by the configuration and by the catalogue. An alias is its anchor's node once
+ * more (so nodes form a DAG, bounded as if written out), "<<" merges maps, duplicate
  * keys are errors; size and depth are bounded (pgweir/limits.h). */
 enum yaml_kind { YAML_SCALAR, YAML_SEQUENCE, YAML_MAPPING };
 

@@ -40,6 +40,7 @@ struct database {
     char *name;
     struct backoff backoff;
     struct track_record health;
+    bool apart; /* the last collection ran out of time: statements get a Sync each, to tell which */
 };
 
 struct conn {

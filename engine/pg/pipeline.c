@@ -5,7 +5,9 @@
  * Why one Sync for all: libpq 15 makes every Sync a send() of its own, and a collection of thirty
  * statements must not cost thirty. The price is paid only after an error: what stood behind it is
  * sent again at once. Statements that never succeeded then get a Sync each, so that a role that may
- * run nothing at all costs two rounds and not thirty.
+ * run nothing at all costs two rounds and not thirty. A server also keeps its answers back until
+ * the Sync: after a collection that ran out of time, the next one gives each statement its own, so
+ * that the fast ones deliver and the slow one is named.
  *
  * Invariant of a cycle: every due statement is settled exactly once, by its result, by its error,
  * or because it is set apart for now. A round settles at least one statement or the session is
@@ -169,7 +171,7 @@ static bool goes_alone(const struct conn *conn, const struct statement *statemen
     const struct track_record *health = &conn->database->health;
     const struct pipeline_statement *mine =
         &conn->run.statements[statement - conn->plan->statements];
-    return statement->timeout_ns != 0 || mine->renewed ||
+    return statement->timeout_ns != 0 || mine->renewed || conn->database->apart ||
            track_failing(health, statement) != NULL ||
            (conn->run.round > 0 && !track_proven(health, statement));
 }

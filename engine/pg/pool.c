@@ -47,9 +47,10 @@ struct pool {
     bool identified;
     struct identity identity; /* as told to the owner */
     const struct plan *plan;
-    struct collection *first, **last; /* waiting */
-    struct timer timer;               /* when something may be tried again */
-    bool busy, closing, refused;      /* refused: by the budget */
+    struct collection *first, **last;              /* waiting */
+    struct timer timer;                            /* when something may be tried again */
+    bool busy, closing, refused;                   /* refused: by the budget */
+    struct pool *next_starved, **previous_starved; /* previous NULL: not in the list */
     uint32_t conn_count;
     struct conn conns[];
 };
@@ -304,6 +305,51 @@ static void return_budget(struct pg_context *context)
     atomic_fetch_sub_explicit(&context->budget->connections, 1, memory_order_relaxed);
 }
 
+/* Pools the budget refused stand in line; only the first asks again by itself, for what other
+ * shards give back. What this shard gives back goes to the first at once (feed_starved). */
+static void starve(struct pool *pool)
+{
+    struct pg_context *context = pool->context;
+    if (pool->previous_starved != NULL)
+        return;
+    if (context->starved_first == NULL)
+        context->starved_last = &context->starved_first;
+    pool->next_starved = NULL;
+    pool->previous_starved = context->starved_last;
+    *context->starved_last = pool;
+    context->starved_last = &pool->next_starved;
+}
+
+static void unstarve(struct pool *pool, uint64_t now_ns)
+{
+    struct pg_context *context = pool->context;
+    if (pool->previous_starved == NULL)
+        return;
+    *pool->previous_starved = pool->next_starved;
+    if (pool->next_starved != NULL)
+        pool->next_starved->previous_starved = pool->previous_starved;
+    else
+        context->starved_last = pool->previous_starved;
+    pool->next_starved = NULL;
+    pool->previous_starved = NULL;
+    if (context->starved_first != NULL)
+        wheel_arm(context->wheel, &context->starved_first->timer, now_ns);
+}
+
+static void feed_starved(struct pg_context *context, uint64_t now_ns)
+{
+    const struct pg_budget *budget = context->budget;
+    for (struct pool *pool = context->starved_first; pool != NULL; pool = context->starved_first) {
+        int64_t under_way = atomic_load_explicit(&budget->connects_in_flight, memory_order_relaxed);
+        if (pool->busy ||
+            (budget->connects_in_flight_max > 0 && under_way >= budget->connects_in_flight_max))
+            return;
+        settle(pool, now_ns);
+        if (context->starved_first == pool)
+            return;
+    }
+}
+
 /* --- placing --- */
 
 /* A free place, or that of the session longest idle; NULL when all are busy. */
@@ -340,7 +386,9 @@ static bool place(struct pool *pool, struct collection *collection, uint64_t now
     struct conn *conn = find_place(pool);
     if (conn == NULL || pool->refused || barred_until(pool, database) > now_ns)
         return false;
-    if (!take_budget(pool->context, conn->state == CONN_READY ? conn : NULL, now_ns)) {
+    const struct pool *next = pool->context->starved_first;
+    bool my_turn = next == NULL || next == pool;
+    if (!my_turn || !take_budget(pool->context, conn->state == CONN_READY ? conn : NULL, now_ns)) {
         pool->refused = true;
         return false;
     }
@@ -374,6 +422,10 @@ static void arm_retry(struct pool *pool, uint64_t now_ns)
         c->waited = true;
     }
     if (pool->refused && pool->first != NULL)
+        starve(pool);
+    else
+        unstarve(pool, now_ns);
+    if (pool->context->starved_first == pool)
         next_ns = now_ns + random_jitter(pool->context->random, budget_retry_ns, 50);
     if (next_ns != UINT64_MAX)
         wheel_arm(pool->context->wheel, &pool->timer, next_ns);
@@ -387,7 +439,7 @@ static void settle(struct pool *pool, uint64_t now_ns)
 {
     if (pool->busy || pool->closing)
         return;
-    if (pool->first == NULL && !timer_armed(&pool->timer))
+    if (pool->first == NULL && !timer_armed(&pool->timer) && pool->previous_starved == NULL)
         return;
     pool->busy = true;
     pool->refused = false;
@@ -405,6 +457,7 @@ void pool_turn(struct pool *pool, struct conn *conn, uint64_t now_ns)
     conn_step(conn, now_ns);
     pool->busy = false;
     settle(pool, now_ns);
+    feed_starved(pool->context, now_ns);
 }
 
 static void on_pool_timer(struct timer *timer, uint64_t now_ns)
@@ -503,6 +556,7 @@ void pool_on_finished(struct pool *pool, struct conn *conn, struct collection *c
 {
     char text[ERROR_BYTES] = "";
     record_scrape(pool, collection);
+    conn->database->apart = false;
     if (collection->failed > 0)
         tell_failing(conn, collection, text, sizeof text);
     finish(pool, collection, collection->failed > 0 ? COLLECTION_PARTIAL : COLLECTION_OK, text);
@@ -532,10 +586,11 @@ void pool_on_overdue(struct pool *pool, struct conn *conn, struct collection *co
     const char *name = run_awaited(conn);
     record_scrape(pool, collection);
     snprintf(text, sizeof text,
-             "no answer to query \"%.64s\" on database \"%.64s\" within %.1f s (%u of %u "
+             "no answer within %.1f s from query \"%.64s\" on, database \"%.64s\" (%u of %u "
              "statements answered): the server hangs or is overloaded; connection closed",
-             name, conn->database->name, (double)(now_ns - collection->asked_ns) / 1e9,
+             (double)(now_ns - collection->asked_ns) / 1e9, name, conn->database->name,
              conn->run.delivered, collection->statements);
+    conn->database->apart = true;
     finish(pool, collection, COLLECTION_FAILED, text);
 }
 
@@ -602,6 +657,7 @@ void pool_destroy(struct pool **pool)
         dequeue(p, collection);
         finish(p, collection, COLLECTION_FAILED, "collection of this server is being stopped");
     }
+    unstarve(p, now_ns);
     wheel_cancel(p->context->wheel, &p->timer);
     for (uint32_t i = 0; i < p->database_count; i++) {
         track_fini(&p->databases[i]->health);

@@ -32,8 +32,9 @@ struct pg_context {
     struct pg_budget *budget;
     uint32_t shard;
     /* pg's own; zero at first */
-    struct conn *resolving;               /* connections that wait for an address */
-    struct conn *idle_first, **idle_last; /* idle sessions of all pools, longest idle first */
+    struct conn *resolving;                     /* connections that wait for an address */
+    struct conn *idle_first, **idle_last;       /* idle sessions of all pools, longest idle first */
+    struct pool *starved_first, **starved_last; /* pools the budget refused, in order */
     uint64_t tickets;
 };
 

@@ -266,11 +266,12 @@ static void turn(struct resolver *resolver)
 {
     ares_socket_t sockets[ARES_GETSOCK_MAXNUM];
     struct pollfd polls[ARES_GETSOCK_MAXNUM + 1];
-    int bits = ares_getsock(resolver->channel, sockets, ARES_GETSOCK_MAXNUM);
+    /* The library's own macros shift a signed 1 into the sign. */
+    unsigned bits = (unsigned)ares_getsock(resolver->channel, sockets, ARES_GETSOCK_MAXNUM);
     nfds_t count = 0;
     for (int i = 0; i < ARES_GETSOCK_MAXNUM; i++) {
-        short events = (short)((ARES_GETSOCK_READABLE(bits, i) ? POLLIN : 0) |
-                               (ARES_GETSOCK_WRITABLE(bits, i) ? POLLOUT : 0));
+        bool in = (bits >> i & 1) != 0, out = (bits >> (i + ARES_GETSOCK_MAXNUM) & 1) != 0;
+        short events = (short)((in ? POLLIN : 0) | (out ? POLLOUT : 0));
         if (events != 0)
             polls[count++] = (struct pollfd){.fd = sockets[i], .events = events};
     }

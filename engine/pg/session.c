@@ -163,7 +163,9 @@ static void settle_place(struct session *session, const struct server_settings *
     bool silent = server->database == NULL && server->databases.count == 0;
     session->database =
         arena_text(&session->arena, silent && named != NULL ? named : server_database(server));
-    char *endpoint = arena_format(&session->arena, "%s:%u", host, session->port);
+    bool v6 = strchr(host, ':') != NULL && host[0] != '/';
+    char *endpoint = arena_format(&session->arena, "%s%s%s:%u", v6 ? "[" : "", host, v6 ? "]" : "",
+                                  session->port);
     bool nameless = server->name == NULL || server->name[0] == 0;
     session->name = nameless ? endpoint : arena_text(&session->arena, server->name);
     session->place =

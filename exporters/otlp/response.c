@@ -7,7 +7,7 @@
  * https://protobuf.dev/programming-guides/encoding */
 #include "exporters/otlp/response.h"
 
-#include "ring/utf8.h"
+#include "base/utf8.h"
 
 #include <string.h>
 

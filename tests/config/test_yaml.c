@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -73,9 +74,10 @@ static void nothing_is_null(void **state)
 static const struct {
     const char *text, *error;
 } refused[] = {
-    {"a: &x 1\nb: *x\n", "f.yaml:2:4: aliases (\"*name\") are not supported: write the value out, "
-                         "or put it into a variable and use ${env:NAME}"},
-    {"a: 1\n<<: {b: 2}\n", "f.yaml:2:1: merge keys (\"<<\") are not supported: write the keys out"},
+    {"a: &x 1\nb: *y\n", "f.yaml:2:4: no anchor \"&y\" before this alias: check the name"},
+    {"a: &x [1, *x]\n", "f.yaml:1:11: no anchor \"&x\" before this alias: check the name"},
+    {"a: 1\n<<: 2\n", "f.yaml:2:5: \"<<\" takes a map, or a list of maps, as a rule by an alias"},
+    {"<<: {a: 1}\n<<: {b: 2}\n", "f.yaml:2:1: a second \"<<\" in one map: give the first a list"},
     {"a: 1\nb: 2\na: 3\n",
      "f.yaml:3:1: duplicate key \"a\", first at line 1: remove one of the two"},
     {"x: {a: 1, a: 2}\n",
@@ -129,15 +131,64 @@ static void depth_and_size_are_bounded(void **state)
     arena_fini(&arena);
 }
 
-static void billion_laughs_costs_nothing(void **state)
+static void aliases_and_merge_keys_are_the_anchors_nodes(void **state)
 {
     (void)state;
     struct arena arena = {0};
+    const struct yaml_node *root = parse(&arena, "base: &b {a: 1, list: [x]}\n"
+                                                 "more: &m {a: 9, c: &c 3}\n"
+                                                 "one: {<<: *b, a: 2}\n"
+                                                 "two: {<<: [*b, *m]}\n"
+                                                 "same: *b\n"
+                                                 "c: *c\n");
+    const struct yaml_node *base = yaml_find(root, "base"), *one = yaml_find(root, "one");
+    const struct yaml_node *two = yaml_find(root, "two");
+    assert_ptr_equal(yaml_find(root, "same"), base);
+    assert_string_equal(yaml_find(root, "c")->text, "3");
+    assert_int_equal(one->count, 2);
+    assert_string_equal(yaml_find(one, "a")->text, "2"); /* its own wins */
+    assert_ptr_equal(yaml_find(one, "list"), yaml_find(base, "list"));
+    assert_int_equal(two->count, 3);
+    assert_string_equal(yaml_find(two, "a")->text, "1"); /* the earlier source wins */
+    assert_string_equal(yaml_find(two, "c")->text, "3");
+    assert_null(yaml_find(one, "<<"));
+    arena_fini(&arena);
+}
+
+/* Each level names the one before nine times: 9^9 values if they were written out. */
+static void billion_laughs_are_refused(void **state)
+{
+    (void)state;
+    char laughs[1024] = "a: &a0 [x]\n";
+    for (int level = 1; level <= 9; level++) {
+        size_t used = strlen(laughs);
+        int more = snprintf(laughs + used, sizeof laughs - used, "k%d: &a%d [", level, level);
+        for (int i = 0; i < 9; i++)
+            more += snprintf(laughs + used + (size_t)more, sizeof laughs - used - (size_t)more,
+                             "*a%d%s", level - 1, i < 8 ? ", " : "]\n");
+    }
+    struct arena arena = {0};
     struct error error;
     const struct yaml_node *root = NULL;
-    static const char laughs[] = "a: &a [x, x, x]\nb: &b [*a, *a, *a]\nc: [*b, *b, *b]\n";
     assert_false(yaml_parse(&arena, "f", laughs, strlen(laughs), &root, &error));
-    assert_memory_equal(error.text, "f:2:8: aliases", 14);
+    assert_non_null(strstr(error.text, "too many values once aliases are written out"));
+    arena_fini(&arena);
+}
+
+static void aliases_count_towards_depth(void **state)
+{
+    (void)state;
+    char text[4096] = "a: &a ";
+    strcat(text, "[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]\n"); /* 20 levels */
+    strcat(text, "b: [[[[[[[[[[[*a]]]]]]]]]]]\n");               /* the root, 11 and 20 */
+    struct arena arena = {0};
+    struct error error;
+    const struct yaml_node *root = NULL;
+    assert_true(yaml_parse(&arena, "f", text, strlen(text), &root, &error));
+    strcat(text, "c: [[[[[[[[[[[[*a]]]]]]]]]]]]\n");
+    assert_false(yaml_parse(&arena, "f", text, strlen(text), &root, &error));
+    assert_string_equal(error.text, "f:3:16: nested too deeply once this alias is written out: "
+                                    "32 levels are the limit");
     arena_fini(&arena);
 }
 
@@ -185,7 +236,9 @@ int main(void)
         cmocka_unit_test(nothing_is_null),
         cmocka_unit_test(bad_text_is_refused_with_its_place),
         cmocka_unit_test(depth_and_size_are_bounded),
-        cmocka_unit_test(billion_laughs_costs_nothing),
+        cmocka_unit_test(aliases_and_merge_keys_are_the_anchors_nodes),
+        cmocka_unit_test(billion_laughs_are_refused),
+        cmocka_unit_test(aliases_count_towards_depth),
         cmocka_unit_test(errors_start_with_the_place),
         cmocka_unit_test(nearest_word),
     };

@@ -17,7 +17,7 @@ class BadTargets(weir.Test):
         cls.addClassCleanup(cls.good.close)
         cls.frozen = weir.Cluster()
         cls.addClassCleanup(cls.frozen.close)
-        cls.full = weir.Cluster(settings={"max_connections": 5, "superuser_reserved_connections": 4})
+        cls.full = weir.Cluster()
         cls.addClassCleanup(cls.full.close)
         cls.closed = weir.free_port()
 
@@ -51,7 +51,7 @@ class BadTargets(weir.Test):
         for name in ("good-1", "good-2", "frozen", "full"):
             receiver = receiver.replace(
                 f"{{name: {name},", f"{{name: {name}, attributes: {{who: {name}}},")
-        blocker = self.block_the_full_server()
+        self.full.sql("ALTER ROLE monitor CONNECTION LIMIT 0")
         with weir.Sink() as sink, \
                 weir.Weir(weir.config(receiver, weir.otlp(sink), "  shards: 1\n")) as run:
             weir.wait_for("the good targets", lambda: run.answers() and all(
@@ -65,7 +65,7 @@ class BadTargets(weir.Test):
                                 "no-database": ['"nosuch"', "does not exist"],
                                 "closed-port": ["refused", str(self.closed)],
                                 "no-name": ["nosuch.invalid"],
-                                "full": ["connection"]}.items():
+                                "full": ["too many connections"]}.items():
                 self.assertEqual(targets[name]["state"], "down", name)
                 for word in words:
                     self.assertIn(word, targets[name]["error"], name)
@@ -75,7 +75,7 @@ class BadTargets(weir.Test):
                 self.assertEqual(targets[name]["state"], "up", targets[name])
 
             self.frozen.signal_all(signal.SIGCONT)
-            blocker.close()
+            self.full.sql("ALTER ROLE monitor CONNECTION LIMIT -1")
             self.good.sql("CREATE DATABASE nosuch")
             for name in ("frozen", "full", "no-database"):
                 weir.wait_for(f"{name} to come back",
@@ -86,18 +86,6 @@ class BadTargets(weir.Test):
             gaps = self.gaps(points, name, frozen_ns)
             self.assertGreater(len(gaps), 8, f"{name}: {gaps}")
             self.assertLess(max(gaps), 2 * INTERVAL_S * weir.SLOW, f"{name} was delayed: {gaps}")
-
-    def block_the_full_server(self):
-        """The one seat that is not reserved is taken."""
-        class Seat(weir.Program):
-            def check_output(self):
-                pass
-        seat = Seat([weir.DEBIAN_PG + "/bin/psql", self.full.dsn("postgres"), "-c",
-                     "SELECT pg_sleep(600)"], "psql")
-        self.addCleanup(seat.close)
-        weir.wait_for("the seat to be taken", lambda: self.full.value(
-            "SELECT count(*) FROM pg_stat_activity WHERE usename = 'monitor'") == "1")
-        return seat
 
     def test_login_failures_are_not_hammered(self):
         pg = self.good

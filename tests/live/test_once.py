@@ -38,13 +38,22 @@ class Once(weir.Test):
         code, out, err = weir.once("once", self.pg.dsn("app"), "--format", "otlp-json")
         self.assertEqual((code, err), (0, ""))
         values = []
-        for line in out.splitlines():
-            for resource in json.loads(line)["resourceMetrics"]:
+        for document in self.documents(out):
+            for resource in document["resourceMetrics"]:
                 for scope in resource["scopeMetrics"]:
                     for metric in scope["metrics"]:
                         if metric["name"] == "postgresql.connection.max":
                             values += [p["asInt"] for p in metric["gauge"]["dataPoints"]]
         self.assertEqual([int(value) for value in values], [50])
+
+    @staticmethod
+    def documents(text):
+        """JSON documents one after the other, however they are laid out."""
+        decoder, at = json.JSONDecoder(), 0
+        while at < len(text.rstrip()):
+            document, end = decoder.raw_decode(text, at)
+            yield document
+            at = end + len(text[end:]) - len(text[end:].lstrip())
 
     def test_failures_are_said(self):
         wrong = weir.secret("wrong")

@@ -50,6 +50,8 @@ class Cutter:
         self.left, self.cuts = None, self.cuts + 1
         for s in sockets:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            with contextlib.suppress(OSError):
+                s.shutdown(socket.SHUT_RD)  # wakes the other pump, which would keep it open
             s.close()
 
     def close(self):

@@ -29,8 +29,8 @@ class Rights(weir.Test):
         self.assertEqual(target["state"], "degraded")
         self.assertIn("bgwriter", target["error"])
         self.assertIn("42501", output)
-        said = [line for line in output.splitlines() if "42501" in line and "bgwriter" in line]
-        self.assertEqual(len(said), 1, "said once, not in every collection")
+        said = [line for line in output.splitlines() if "42501" in line and "query=bgwriter" in line]
+        self.assertEqual(len(said), 1, "said once, not in every collection:\n" + "\n".join(said))
         self.assertNotIn("postgresql.bgwriter.buffers.allocated", names)
         for name in ("postgresql.commits", "postgresql.connection.max", "postgresql.backends"):
             self.assertIn(name, names)

@@ -52,7 +52,8 @@ class SinkFaults(weir.Test):
 
     def start(self, endpoint, more=RETRY):
         exporter = f"  otlp_http:\n    endpoint: {endpoint}\n{more}"
-        return weir.Weir(weir.config(weir.server(self.pg, interval="200ms"), exporter))
+        return weir.Weir(weir.config(weir.server(self.pg, interval="200ms"), exporter,
+                                     "  shutdown_timeout: 2s\n"))
 
     def suffer(self, *options, seconds=3.0):
         """Runs against a sink with these options; (metrics, sink's report) at the end."""
@@ -98,7 +99,7 @@ class SinkFaults(weir.Test):
         with weir.Sink("--answer", "401") as sink, self.start(sink.endpoint) as run:
             run.wait_live()
             weir.wait_for("401 in /health", lambda: "401" in run.get("/health")[1])
-            self.assertEqual(run.get("/health")[0], 503)
+            self.assertIn("degraded", run.get("/health")[1])
             metrics = run.metrics()
             self.assertEqual(self.delivered(metrics), 0)
             self.assertIn("401", run.output())
@@ -180,6 +181,7 @@ class SinkFaults(weir.Test):
             with Ledger(run) as ledger:
                 weir.wait_for("drops", lambda: run.metrics().get(
                     "pgweir_exporter_dropped_points_total", reason="queue_full") > 0)
+                weir.wait_for("/health to fail", lambda: run.get("/health")[0] == 503)
             self.assertEqual(ledger.errors, [])
             self.assertEqual(run.stop(40), 1)
 

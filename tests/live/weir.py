@@ -418,9 +418,9 @@ class Weir(Program):
         return {entry["name"]: entry for entry in entries}
 
     def wait_delivered(self, points=1, exporter=None, seconds=20):
-        wait_for(f"{points} delivered points", lambda: self.running() and self.metrics().get(
-            "pgweir_exporter_delivered_points_total", **({"exporter": exporter} if exporter else {})
-        ) >= points, seconds)
+        labels = {"exporter": exporter} if exporter else {}
+        wait_for(f"{points} delivered points", lambda: self.answers() and self.metrics().get(
+            "pgweir_exporter_delivered_points_total", **labels) >= points, seconds)
 
     def wait_scrapes(self, count, seconds=20):
         """Until `count` more collections were finished than now."""

@@ -62,7 +62,7 @@ static const struct passwd *unprivileged(void)
     return user;
 }
 
-static pid_t spawn(const struct cluster *cluster, const char *log, char *const arguments[])
+static pid_t spawn(const struct cluster *cluster, const char *log, const char *const arguments[])
 {
     char path[256], log_path[128];
     binary_path(arguments[0], path);
@@ -82,7 +82,7 @@ static pid_t spawn(const struct cluster *cluster, const char *log, char *const a
     if (freopen(log_path, "a", stdout) == NULL || dup2(fileno(stdout), 2) < 0)
         _exit(126);
     unsetenv("PGHOST");
-    execv(path, arguments);
+    execv(path, (char *const *)(uintptr_t)arguments);
     _exit(127);
 }
 
@@ -112,8 +112,7 @@ static void write_file(const struct cluster *cluster, const char *name, const ch
 
 static uint16_t free_port(void)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t bytes = sizeof address;
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     if (fd < 0 || bind(fd, (const struct sockaddr *)&address, bytes) != 0 ||
@@ -154,8 +153,8 @@ void cluster_create(struct cluster *cluster, const char *settings)
     if (user != NULL && chown(cluster->directory, user->pw_uid, user->pw_gid) != 0)
         die("chown %s: %s", cluster->directory, strerror(errno));
     chmod(cluster->directory, 0755);
-    char *arguments[] = {"initdb", "-D", "data", "-U", "postgres", "-A", "trust", "--no-sync",
-                         "-E", "UTF8", "--locale=C", NULL};
+    const char *const arguments[] = {"initdb", "-D",        "data", "-U",   "postgres",   "-A",
+                                     "trust",  "--no-sync", "-E",   "UTF8", "--locale=C", NULL};
     int status;
     pid_t pid = spawn(cluster, "initdb.log", arguments);
     if (waitpid(pid, &status, 0) != pid || status != 0) {
@@ -170,7 +169,7 @@ void cluster_create(struct cluster *cluster, const char *settings)
 
 void cluster_launch(struct cluster *cluster)
 {
-    char *arguments[] = {"postgres", "-D", "data", NULL};
+    const char *const arguments[] = {"postgres", "-D", "data", NULL};
     cluster->pid = spawn(cluster, "server.log", arguments);
 }
 

@@ -52,8 +52,8 @@ bool rig_init(struct rig *rig, enum loop_kind kind)
         .loop = rig->loop,
         .wheel = rig->wheel,
         .resolver = resolver_client(rig->resolver, 0, wake, rig->loop),
-        .telemetry = telemetry_open(
-            TELEMETRY_SHARD, 1, &(struct telemetry_label){.key = "shard", .value = "0"}),
+        .telemetry = telemetry_open(TELEMETRY_SHARD, 1,
+                                    &(struct telemetry_label){.key = "shard", .value = "0"}),
         .random = &rig->random,
         .budget = &rig->budget,
     };

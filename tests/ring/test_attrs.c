@@ -6,7 +6,7 @@
 #include <pgweir/limits.h>
 
 #include "base/random.h"
-#include "ring/utf8.h"
+#include "base/utf8.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

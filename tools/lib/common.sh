@@ -33,14 +33,11 @@ as_root() {
 # The user that throw-away servers run as: postgres (made by the package) when we are root.
 server_user() { if [ "$(id -u)" = 0 ]; then echo postgres; else id -un; fi; }
 
-# as_server COMMAND…: runs it as server_user. A server must never run as root.
-as_server() {
-    if [ "$(id -u)" = 0 ]; then
-        runuser -u postgres -- "$@"
-    else
-        "$@"
-    fi
-}
+# as_server COMMAND…: runs it as server_user. A server must never run as root. AS_SERVER is the same
+# as a prefix that execs, so that `"${AS_SERVER[@]}" COMMAND… &` leaves the command's own pid in $!.
+AS_SERVER=(env)
+[ "$(id -u)" != 0 ] || AS_SERVER=(setpriv --reuid=postgres --regid=postgres --init-groups --)
+as_server() { "${AS_SERVER[@]}" "$@"; }
 
 # at_exit COMMAND…: runs it when the command ends, however it ends; the last registered first.
 _at_exit=()
@@ -97,7 +94,7 @@ seconds_of() {
 
 # cpu_ns PID: CPU time of all threads of a process, ns.
 cpu_ns() {
-    awk '{ sum += $1 } END { printf "%d\n", sum }' "/proc/$1/task/"*/schedstat
+    awk '{ sum += $1 } END { printf "%.0f\n", sum }' "/proc/$1/task/"*/schedstat
 }
 
 # metric_sum TEXT-FILE NAME [LABEL-PATTERN]: sum of a metric's samples in Prometheus text.

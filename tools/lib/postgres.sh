@@ -25,7 +25,7 @@ postgres_start() {
             "unix_socket_directories = '$PG_DIR'" "fsync = off" "track_functions = all" \
             "shared_buffers = 64MB"
         for setting in "$@"; do
-            printf '%s\n' "$setting"
+            printf "%s = '%s'\n" "${setting%%=*}" "${setting#*=}"
         done
     } | as_server tee -a "$PG_DIR/data/postgresql.conf" >/dev/null
     quietly "the throw-away PostgreSQL" as_server "$PG_BIN/pg_ctl" -D "$PG_DIR/data" -w \

@@ -3,7 +3,7 @@
  * PostgreSQL sends is not always that (SQL_ASCII databases, application names cut in mid-character,
  * query texts), and nothing a back end answers can be trusted either. Pure functions, any thread.
  */
-#include "ring/utf8.h"
+#include "base/utf8.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -16,9 +16,9 @@ static bool is_tail(uint8_t byte)
     return (byte & 0xc0) == 0x80;
 }
 
-/* Length of the character at the text's start, 0 where there is none. RFC 3629, section 4. */
-static size_t utf8_character(const uint8_t *text, size_t bytes)
+size_t utf8_character(const void *start, size_t bytes)
 {
+    const uint8_t *text = start;
     uint8_t lead = text[0];
     if (lead < 0x80)
         return 1;
