@@ -18,12 +18,12 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "pg/connect.h"
 
 enum {
     TURNS_MAX = 64,
     IDLE_MAX_MS = 600000,       /* a session nobody needed for so long is closed */
     PROBE_INTERVAL_MS = 300000, /* extensions come and go; before 14 a promotion is seen only so */
-    ASK_AGAIN_MS = 20,
 };
 
 enum limit { LIMIT_NONE, LIMIT_CONNECT, LIMIT_IDLE, LIMIT_COLLECTION };
@@ -126,7 +126,7 @@ static uint64_t deadline_of(const struct conn *conn, enum conn_state state, uint
     check_failed("a limit", __FILE__, __LINE__);
 }
 
-static void set_deadline(struct conn *conn, uint64_t deadline_ns)
+void conn_set_deadline(struct conn *conn, uint64_t deadline_ns)
 {
     conn->deadline_ns = deadline_ns;
     if (deadline_ns == UINT64_MAX)
@@ -151,7 +151,7 @@ static void conn_enter(struct conn *conn, enum conn_state next, uint64_t now_ns)
     conn->ready = 0;
     if (next == CONN_READY)
         idle_link(conn, now_ns);
-    set_deadline(conn, deadline_of(conn, next, now_ns));
+    conn_set_deadline(conn, deadline_of(conn, next, now_ns));
 }
 
 static void on_ready(void *owner, uint32_t ready, uint64_t now_ns)
@@ -167,7 +167,7 @@ static void on_timer(struct timer *timer, uint64_t now_ns)
     pool_turn(conn->pool, conn, now_ns);
 }
 
-static void arm(struct conn *conn, uint32_t events)
+void conn_arm(struct conn *conn, uint32_t events)
 {
     conn->ready = 0;
     loop_arm(conn->context->loop, conn->watch, PQsocket(conn->pg), events);
@@ -178,7 +178,7 @@ static void flush_and_wait(struct conn *conn)
 {
     int held = PQflush(conn->pg);
     if (PQsocket(conn->pg) >= 0)
-        arm(conn, held > 0 ? LOOP_READ | LOOP_WRITE : LOOP_READ);
+        conn_arm(conn, held > 0 ? LOOP_READ | LOOP_WRITE : LOOP_READ);
 }
 
 void conn_init(struct conn *conn, struct pool *pool, struct pg_context *context,
@@ -211,127 +211,12 @@ static enum conn_state work_closed(const struct conn *conn)
     return conn->session->by_name ? CONN_RESOLVING : CONN_CONNECTING;
 }
 
-static enum conn_state fail_connect(struct conn *conn, uint64_t now_ns)
+enum conn_state conn_fail_connect(struct conn *conn, uint64_t now_ns)
 {
     loop_disarm(conn->context->loop, conn->watch);
     telemetry_add(conn->context->telemetry, TELEMETRY_CONNECTS_FAILED, 1);
     pool_on_connect_failed(conn->pool, conn, now_ns);
     return CONN_CLOSING;
-}
-
-static enum conn_state work_resolving(struct conn *conn, uint64_t now_ns)
-{
-    struct pg_context *context = conn->context;
-    if (conn->address_count > 0)
-        return CONN_CONNECTING;
-    if (conn->failure.text[0] != 0)
-        return fail_connect(conn, now_ns);
-    if (now_ns >= conn->deadline_ns) {
-        failure_set(&conn->failure, FAILURE_LASTING,
-                    "no answer from the name servers for \"%s\" within %.1f s: check endpoint and "
-                    "/etc/resolv.conf",
-                    conn->session->host, (double)conn->session->connect_timeout_ns / 1e9);
-        return fail_connect(conn, now_ns);
-    }
-    if (conn->begun)
-        return CONN_RESOLVING;
-    uint64_t ticket = ++context->tickets;
-    if (!resolver_ask(context->resolver, ticket, conn->session->host)) {
-        wheel_arm(context->wheel, &conn->timer, now_ns + ASK_AGAIN_MS * NS_PER_MS);
-        return CONN_RESOLVING;
-    }
-    conn->begun = true;
-    conn->ticket = ticket;
-    conn->next_resolving = context->resolving;
-    context->resolving = conn;
-    wheel_arm(context->wheel, &conn->timer, conn->deadline_ns);
-    return CONN_RESOLVING;
-}
-
-struct conn *conn_resolved(struct pg_context *context, const struct resolver_answer *answer)
-{
-    struct conn *conn = context->resolving;
-    while (conn != NULL && conn->ticket != answer->ticket)
-        conn = conn->next_resolving;
-    if (conn == NULL)
-        return NULL;
-    memcpy(conn->addresses, answer->addresses, sizeof conn->addresses);
-    conn->address_count = answer->address_count;
-    conn->address = 0;
-    if (answer->address_count == 0)
-        failure_set(&conn->failure, FAILURE_LASTING,
-                    "host name \"%s\" does not resolve (%s): check endpoint", conn->session->host,
-                    answer->error);
-    /* Begin with the one that worked last time. */
-    for (uint32_t i = 1; i < conn->address_count; i++) {
-        if (strcmp(conn->addresses[i], conn->good_address) != 0)
-            continue;
-        memcpy(conn->addresses[i], conn->addresses[0], RESOLVER_ADDRESS_BYTES);
-        memcpy(conn->addresses[0], conn->good_address, RESOLVER_ADDRESS_BYTES);
-    }
-    return conn;
-}
-
-/* One address: what is left of the time is shared among those left. */
-static void start_attempt(struct conn *conn, uint64_t now_ns)
-{
-    const char *address = conn->address_count > 0 ? conn->addresses[conn->address] : NULL;
-    uint32_t left = conn->address_count > 0 ? conn->address_count - conn->address : 1;
-    uint64_t span_ns = conn->connect_deadline_ns > now_ns ? conn->connect_deadline_ns - now_ns : 0;
-    set_deadline(conn, now_ns + span_ns / left);
-    conn->pg = session_connect(conn->session, conn->database->name, address);
-    if (PQstatus(conn->pg) != CONNECTION_BAD)
-        arm(conn, LOOP_WRITE);
-}
-
-/* The next address, if there is one and nobody answered at this one. */
-static enum conn_state attempt_failed(struct conn *conn, uint64_t now_ns)
-{
-    bool answered = conn->failure.sqlstate[0] != 0;
-    conn->address++;
-    if (answered || conn->address >= conn->address_count)
-        return fail_connect(conn, now_ns);
-    loop_disarm(conn->context->loop, conn->watch);
-    PQfinish(conn->pg);
-    conn->pg = NULL;
-    start_attempt(conn, now_ns);
-    return CONN_CONNECTING;
-}
-
-static enum conn_state work_connecting(struct conn *conn, uint64_t now_ns)
-{
-    if (conn->pg == NULL)
-        start_attempt(conn, now_ns);
-    if (PQstatus(conn->pg) == CONNECTION_BAD) {
-        failure_from_connection(&conn->failure, conn->pg);
-        return attempt_failed(conn, now_ns);
-    }
-    if (now_ns >= conn->deadline_ns) {
-        failure_set(&conn->failure, FAILURE_LASTING,
-                    "no answer to the connection attempt within %.1f s: check endpoint, firewall "
-                    "and the server's load",
-                    (double)(now_ns - conn->opened_ns) / 1e9);
-        return attempt_failed(conn, now_ns);
-    }
-    if (conn->ready == 0)
-        return CONN_CONNECTING;
-    switch (PQconnectPoll(conn->pg)) {
-    case PGRES_POLLING_READING:
-        arm(conn, LOOP_READ);
-        return CONN_CONNECTING;
-    case PGRES_POLLING_WRITING:
-        arm(conn, LOOP_WRITE);
-        return CONN_CONNECTING;
-    case PGRES_POLLING_OK:
-        if (conn->address_count > 0)
-            memcpy(conn->good_address, conn->addresses[conn->address], RESOLVER_ADDRESS_BYTES);
-        return CONN_SETUP;
-    case PGRES_POLLING_FAILED:
-    case PGRES_POLLING_ACTIVE:
-        break;
-    }
-    failure_from_connection(&conn->failure, conn->pg);
-    return attempt_failed(conn, now_ns);
 }
 
 static bool take_identity(void *owner, const struct pipeline_entry *entry,
@@ -402,7 +287,7 @@ static enum conn_state work_setup(struct conn *conn, uint64_t now_ns)
     case PIPELINE_WAITS:
         return CONN_SETUP;
     case PIPELINE_LOST:
-        return fail_connect(conn, now_ns);
+        return conn_fail_connect(conn, now_ns);
     case PIPELINE_DONE:
         break;
     }
@@ -531,9 +416,9 @@ static enum conn_state work(struct conn *conn, uint64_t now_ns)
     case CONN_CLOSED:
         return work_closed(conn);
     case CONN_RESOLVING:
-        return work_resolving(conn, now_ns);
+        return connect_resolve(conn, now_ns);
     case CONN_CONNECTING:
-        return work_connecting(conn, now_ns);
+        return connect_attempt(conn, now_ns);
     case CONN_SETUP:
         return work_setup(conn, now_ns);
     case CONN_READY:

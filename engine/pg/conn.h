@@ -39,7 +39,7 @@ struct backoff {
 struct database {
     char *name;
     struct backoff backoff;
-    struct track_record health;
+    struct track_record track;
     bool apart; /* the last collection ran out of time: statements get a Sync each, to tell which */
 };
 

@@ -284,75 +284,77 @@ struct telemetry_set *failure_count(uint32_t shard, const char *query, const cha
     return set;
 }
 
-static uint32_t index_of(const struct track_record *health, const struct statement *statement)
+static uint32_t index_of(const struct track_record *track, const struct statement *statement)
 {
-    ptrdiff_t index = statement - health->plan->statements;
-    CHECK(index >= 0 && (size_t)index < health->plan->statement_count);
+    ptrdiff_t index = statement - track->plan->statements;
+    CHECK(index >= 0 && (size_t)index < track->plan->statement_count);
     return (uint32_t)index;
 }
 
-void track_adopt(struct track_record *health, const struct plan *plan)
+void track_adopt(struct track_record *track, const struct plan *plan)
 {
     CHECK(plan->statement_count <= LIMIT_QUERIES);
-    if (health->plan == plan)
+    if (track->plan == plan)
         return;
-    health->plan = plan;
-    memset(health->proven, 0, sizeof health->proven);
-    health->failing_count = 0;
+    track->plan = plan;
+    memset(track->proven, 0, sizeof track->proven);
+    track->failing_count = 0;
 }
 
-void track_fini(struct track_record *health)
+void track_fini(struct track_record *track)
 {
-    free(health->failing);
-    *health = (struct track_record){0};
+    free(track->failing);
+    *track = (struct track_record){0};
 }
 
-bool track_proven(const struct track_record *health, const struct statement *statement)
+bool track_proven(const struct track_record *track, const struct statement *statement)
 {
-    uint32_t index = index_of(health, statement);
-    return (health->proven[index / 64] >> (index % 64) & 1) != 0;
+    uint32_t index = index_of(track, statement);
+    return (track->proven[index / 64] >> (index % 64) & 1) != 0;
 }
 
-static struct failing *find_failing(const struct track_record *health, const struct statement *statement)
+static struct failing *find_failing(const struct track_record *track,
+                                    const struct statement *statement)
 {
-    for (uint32_t i = 0; i < health->failing_count; i++)
-        if (health->failing[i].statement == statement)
-            return &health->failing[i];
+    for (uint32_t i = 0; i < track->failing_count; i++)
+        if (track->failing[i].statement == statement)
+            return &track->failing[i];
     return NULL;
 }
 
-const struct failing *track_failing(const struct track_record *health, const struct statement *statement)
+const struct failing *track_failing(const struct track_record *track,
+                                    const struct statement *statement)
 {
-    return find_failing(health, statement);
+    return find_failing(track, statement);
 }
 
-bool track_succeeded(struct track_record *health, const struct statement *statement)
+bool track_succeeded(struct track_record *track, const struct statement *statement)
 {
-    uint32_t index = index_of(health, statement);
-    health->proven[index / 64] |= 1ull << (index % 64);
-    struct failing *failing = find_failing(health, statement);
+    uint32_t index = index_of(track, statement);
+    track->proven[index / 64] |= 1ull << (index % 64);
+    struct failing *failing = find_failing(track, statement);
     if (failing == NULL)
         return false;
-    *failing = health->failing[--health->failing_count];
+    *failing = track->failing[--track->failing_count];
     return true;
 }
 
-bool track_failed(struct track_record *health, const struct statement *statement,
-                   const struct failure *failure, uint32_t shard, uint64_t now_ns)
+bool track_failed(struct track_record *track, const struct statement *statement,
+                  const struct failure *failure, uint32_t shard, uint64_t now_ns)
 {
-    uint32_t index = index_of(health, statement);
-    health->proven[index / 64] &= ~(1ull << (index % 64));
-    struct failing *failing = find_failing(health, statement);
+    uint32_t index = index_of(track, statement);
+    track->proven[index / 64] &= ~(1ull << (index % 64));
+    struct failing *failing = find_failing(track, statement);
     bool news = failing == NULL || strcmp(failing->failure.sqlstate, failure->sqlstate) != 0;
     if (failing == NULL) {
-        if (health->failing_count == health->failing_capacity) {
-            uint32_t capacity = health->failing_capacity == 0 ? 4 : health->failing_capacity * 2;
+        if (track->failing_count == track->failing_capacity) {
+            uint32_t capacity = track->failing_capacity == 0 ? 4 : track->failing_capacity * 2;
             CHECK(capacity <= 2 * FAILING_MAX);
-            health->failing = realloc(health->failing, capacity * sizeof *health->failing);
-            CHECK(health->failing != NULL);
-            health->failing_capacity = capacity;
+            track->failing = realloc(track->failing, capacity * sizeof *track->failing);
+            CHECK(track->failing != NULL);
+            track->failing_capacity = capacity;
         }
-        failing = &health->failing[health->failing_count++];
+        failing = &track->failing[track->failing_count++];
         *failing = (struct failing){.statement = statement};
     }
     failing->failure = *failure;

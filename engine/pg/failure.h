@@ -59,25 +59,24 @@ struct failing {
 
 struct track_record {
     const struct plan *plan;
-    uint64_t
-        proven[LIMIT_QUERIES / 64]; /* by index of statement: succeeded, and not failed since */
+    uint64_t proven[LIMIT_QUERIES / 64]; /* by index: succeeded, and not failed since */
     struct failing *failing;
     uint32_t failing_count, failing_capacity;
 };
 
 /* Forgets everything when the plan is another one. */
-void track_adopt(struct track_record *health, const struct plan *plan);
-void track_fini(struct track_record *health);
+void track_adopt(struct track_record *track, const struct plan *plan);
+void track_fini(struct track_record *track);
 
-bool track_proven(const struct track_record *health, const struct statement *statement);
+bool track_proven(const struct track_record *track, const struct statement *statement);
 
 /* The record of a statement that failed last time, or NULL. */
-const struct failing *track_failing(const struct track_record *health,
-                                     const struct statement *statement);
+const struct failing *track_failing(const struct track_record *track,
+                                    const struct statement *statement);
 
 /* True when it had failed before. */
-bool track_succeeded(struct track_record *health, const struct statement *statement);
+bool track_succeeded(struct track_record *track, const struct statement *statement);
 
 /* True when it is new, or fails with another SQLSTATE than last time. */
-bool track_failed(struct track_record *health, const struct statement *statement,
-                   const struct failure *failure, uint32_t shard, uint64_t now_ns);
+bool track_failed(struct track_record *track, const struct statement *statement,
+                  const struct failure *failure, uint32_t shard, uint64_t now_ns);

@@ -168,19 +168,19 @@ static void send_statement(struct conn *conn, uint32_t index)
 /* Alone: with a timeout of its own, or likely to fail and to take others along. */
 static bool goes_alone(const struct conn *conn, const struct statement *statement)
 {
-    const struct track_record *health = &conn->database->health;
+    const struct track_record *track = &conn->database->track;
     const struct pipeline_statement *mine =
         &conn->run.statements[statement - conn->plan->statements];
     return statement->timeout_ns != 0 || mine->renewed || conn->database->apart ||
-           track_failing(health, statement) != NULL ||
-           (conn->run.round > 0 && !track_proven(health, statement));
+           track_failing(track, statement) != NULL ||
+           (conn->run.round > 0 && !track_proven(track, statement));
 }
 
 /* Sends everything that is due; always at least one Sync, so that a server that does not answer is
  * noticed even when nothing is due. */
 static void send_round(struct conn *conn)
 {
-    track_adopt(&conn->database->health, conn->plan);
+    track_adopt(&conn->database->track, conn->plan);
     for (uint32_t i = 0; i < conn->plan->statement_count; i++)
         if (conn->run.statements[i].due && !goes_alone(conn, &conn->plan->statements[i]))
             send_statement(conn, i);
@@ -207,7 +207,7 @@ void run_start(struct conn *conn, uint64_t now_ns)
     struct collection *collection = conn->collection;
     struct pipeline_statement *statements = run->statements;
     *run = (struct run){.statements = statements};
-    track_adopt(&conn->database->health, conn->plan);
+    track_adopt(&conn->database->track, conn->plan);
     collection->started_ns = now_ns;
     collection->statements = collection->failed = 0;
     for (uint32_t i = 0; i < conn->plan->statement_count; i++) {
@@ -217,7 +217,7 @@ void run_start(struct conn *conn, uint64_t now_ns)
         if (!run_wants(collection, statement))
             continue;
         collection->statements++;
-        const struct failing *failing = track_failing(&conn->database->health, statement);
+        const struct failing *failing = track_failing(&conn->database->track, statement);
         statements[i].due = failing == NULL || failing->retry_ns <= now_ns;
         if (!statements[i].due)
             collection->failed++;
@@ -244,13 +244,13 @@ static void settle_failure(struct conn *conn, uint32_t index, const struct failu
                            uint64_t now_ns)
 {
     const struct statement *statement = &conn->plan->statements[index];
-    struct track_record *health = &conn->database->health;
+    struct track_record *track = &conn->database->track;
     conn->run.statements[index].settled = true;
     conn->run.delivered++;
     conn->collection->failed++;
     if (failure->kind == FAILURE_ROLE)
         conn->run.ask_again = true;
-    if (track_failed(health, statement, failure, conn->context->shard, now_ns))
+    if (track_failed(track, statement, failure, conn->context->shard, now_ns))
         pool_on_statement(conn->pool, conn, statement, failure);
 }
 
@@ -260,7 +260,7 @@ static void settle_success(struct conn *conn, uint32_t index, const struct pg_re
     struct collection *collection = conn->collection;
     conn->run.statements[index].settled = true;
     conn->run.delivered++;
-    if (track_succeeded(&conn->database->health, statement))
+    if (track_succeeded(&conn->database->track, statement))
         pool_on_statement(conn->pool, conn, statement, NULL);
     collection->result(collection, statement, result, conn->run.time_ns);
 }
@@ -305,7 +305,7 @@ static bool take_result(void *owner, const struct pipeline_entry *entry,
     struct conn *conn = reading->conn;
     struct pipeline_statement *mine = &conn->run.statements[entry->statement];
     ExecStatusType status = PQresultStatus(result);
-    track_adopt(&conn->database->health, conn->plan);
+    track_adopt(&conn->database->track, conn->plan);
     if (status == PGRES_PIPELINE_ABORTED) {
         if (entry->kind == PIPELINE_EXECUTE && !mine->settled)
             mine->due = true;

@@ -25,35 +25,14 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "pg/conn.h"
+#include "pg/pool_state.h"
 
 enum {
     DATABASES_MAX = 2 * LIMIT_DATABASES,
     ERROR_BYTES = 640,
-    JITTER_PERCENT = 20,
 };
 
-static const uint64_t login_retry_ns = 30 * NS_PER_S;
 static const uint64_t budget_retry_ns = 20 * NS_PER_MS;
-
-struct pool {
-    struct pg_context *context;
-    struct pool_options options;
-    struct session session;
-    struct failure problem; /* of the settings: no connection is ever tried */
-    struct backoff backoff; /* of the whole server */
-    struct database **databases;
-    uint32_t database_count;
-    const struct database *good; /* where the last session was made */
-    bool identified;
-    struct identity identity; /* as told to the owner */
-    const struct plan *plan;
-    struct collection *first, **last;              /* waiting */
-    struct timer timer;                            /* when something may be tried again */
-    bool busy, closing, refused;                   /* refused: by the budget */
-    struct pool *next_starved, **previous_starved; /* previous NULL: not in the list */
-    uint32_t conn_count;
-    struct conn conns[];
-};
 
 static void settle(struct pool *pool, uint64_t now_ns);
 
@@ -89,7 +68,7 @@ static struct database **free_place(struct pool *pool)
             continue;
         if (pool->good == pool->databases[i])
             pool->good = NULL;
-        track_fini(&pool->databases[i]->health);
+        track_fini(&pool->databases[i]->track);
         free(pool->databases[i]->name);
         free(pool->databases[i]);
         return &pool->databases[i];
@@ -97,7 +76,7 @@ static struct database **free_place(struct pool *pool)
     check_failed("no more than LIMIT_DATABASES databases at once", __FILE__, __LINE__);
 }
 
-static struct database *database_of(struct pool *pool, const struct collection *collection)
+struct database *pool_database(struct pool *pool, const struct collection *collection)
 {
     const char *name = database_name(pool, collection);
     for (uint32_t i = 0; i < pool->database_count; i++)
@@ -112,25 +91,6 @@ static struct database *database_of(struct pool *pool, const struct collection *
 }
 
 /* --- back-off --- */
-
-static void backoff_add(struct pool *pool, struct backoff *backoff, const struct failure *failure,
-                        uint64_t now_ns)
-{
-    const struct session_settings *settings = pool->options.session;
-    uint64_t most_ns = settings->backoff_max_ns;
-    uint64_t delay_ns = settings->backoff_initial_ns > 0 ? settings->backoff_initial_ns : NS_PER_MS;
-    for (uint32_t i = 0; i < backoff->failures && delay_ns < most_ns; i++)
-        delay_ns *= 2;
-    if (delay_ns > most_ns || failure->kind == FAILURE_UNFIT)
-        delay_ns = most_ns;
-    bool login = failure->kind == FAILURE_LOGIN || failure->kind == FAILURE_ACCESS;
-    if (login && delay_ns < login_retry_ns)
-        delay_ns = login_retry_ns;
-    delay_ns += random_below(pool->context->random, delay_ns * JITTER_PERCENT / 100 + 1);
-    backoff->failures++;
-    backoff->retry_ns = now_ns + delay_ns;
-    backoff->failure = *failure;
-}
 
 /* Time before which no attempt is made; 0: now is fine. */
 static uint64_t barred_until(const struct pool *pool, const struct database *database)
@@ -152,8 +112,8 @@ static const struct failure *last_failure(const struct pool *pool, const struct 
 }
 
 /* A session to this database exists or is under way. */
-static bool served(const struct pool *pool, const struct database *database,
-                   const struct conn *except)
+bool pool_serves(const struct pool *pool, const struct database *database,
+                 const struct conn *except)
 {
     for (uint32_t i = 0; i < pool->conn_count; i++)
         if (&pool->conns[i] != except && pool->conns[i].database == database)
@@ -163,7 +123,7 @@ static bool served(const struct pool *pool, const struct database *database,
 
 /* --- the queue --- */
 
-static void enqueue(struct pool *pool, struct collection *collection, bool front)
+void pool_enqueue(struct pool *pool, struct collection *collection, bool front)
 {
     collection->next = NULL;
     if (front) {
@@ -221,8 +181,8 @@ struct collection *pool_take(struct pool *pool, struct conn *conn, uint64_t now_
 }
 
 /* The collection is the caller's again. */
-static void finish(struct pool *pool, struct collection *collection,
-                   enum collection_outcome outcome, const char *text)
+void pool_finish(struct pool *pool, struct collection *collection, enum collection_outcome outcome,
+                 const char *text)
 {
     char error[ERROR_BYTES] = "";
     if (text[0] != 0)
@@ -236,7 +196,7 @@ static void doom_if_hopeless(struct pool *pool, struct collection *collection,
                              const struct database *database, uint64_t now_ns)
 {
     bool hopeless = barred_until(pool, database) > collection->deadline_ns;
-    if (hopeless && !served(pool, database, NULL))
+    if (hopeless && !pool_serves(pool, database, NULL))
         wheel_arm(pool->context->wheel, &collection->timer, now_ns);
 }
 
@@ -245,7 +205,7 @@ static void on_collection_timer(struct timer *timer, uint64_t now_ns)
     struct collection *collection =
         (struct collection *)(void *)((char *)timer - offsetof(struct collection, timer));
     struct pool *pool = collection->pool;
-    struct database *database = database_of(pool, collection);
+    struct database *database = pool_database(pool, collection);
     const struct failure *failure = last_failure(pool, database);
     char text[FAILURE_TEXT_BYTES + 64];
     dequeue(pool, collection);
@@ -257,7 +217,7 @@ static void on_collection_timer(struct timer *timer, uint64_t now_ns)
                  "no connection within %.1f s: the limits of all servers together are used up; "
                  "raise connections_max or connects_in_flight_max",
                  waited_s);
-    else if (served(pool, database, NULL))
+    else if (pool_serves(pool, database, NULL))
         snprintf(text, sizeof text,
                  "the connection to database \"%s\" was not ready within %.1f s: the server hangs "
                  "or is overloaded",
@@ -266,7 +226,7 @@ static void on_collection_timer(struct timer *timer, uint64_t now_ns)
         snprintf(text, sizeof text,
                  "no connection became free within %.1f s: raise connections (%u) or the interval",
                  waited_s, pool->conn_count);
-    finish(pool, collection, COLLECTION_FAILED, text);
+    pool_finish(pool, collection, COLLECTION_FAILED, text);
     settle(pool, now_ns);
 }
 
@@ -369,7 +329,7 @@ static struct conn *find_place(struct pool *pool)
 /* True when something changed, so that the queue has to be looked at again. */
 static bool place(struct pool *pool, struct collection *collection, uint64_t now_ns)
 {
-    struct database *database = database_of(pool, collection);
+    struct database *database = pool_database(pool, collection);
     for (uint32_t i = 0; i < pool->conn_count; i++) {
         struct conn *conn = &pool->conns[i];
         if (conn->database != database || conn->promised)
@@ -414,7 +374,7 @@ static void arm_retry(struct pool *pool, uint64_t now_ns)
 {
     uint64_t next_ns = UINT64_MAX;
     for (struct collection *c = pool->first; c != NULL; c = c->next) {
-        uint64_t until_ns = barred_until(pool, database_of(pool, c));
+        uint64_t until_ns = barred_until(pool, pool_database(pool, c));
         if (until_ns > now_ns && until_ns < next_ns)
             next_ns = until_ns;
         if (!c->waited)
@@ -466,156 +426,6 @@ static void on_pool_timer(struct timer *timer, uint64_t now_ns)
     settle(pool, now_ns);
 }
 
-/* --- what connections tell --- */
-
-const char *pool_probe_sql(const struct pool *pool)
-{
-    return catalog_probe_sql(pool->options.catalog);
-}
-
-uint64_t pool_max_age_ns(const struct pool *pool)
-{
-    return pool->options.session->connection_max_age_ns;
-}
-
-void pool_on_connect_failed(struct pool *pool, struct conn *conn, uint64_t now_ns)
-{
-    const struct failure *failure = &conn->failure;
-    /* Refused here, welcome there: then it is about the database. */
-    bool elsewhere = pool->good != NULL && pool->good != conn->database;
-    bool local =
-        failure->kind == FAILURE_DATABASE || (failure->kind == FAILURE_ACCESS && elsewhere);
-    if (pool->good == conn->database)
-        pool->good = NULL;
-    backoff_add(pool, local ? &conn->database->backoff : &pool->backoff, failure, now_ns);
-    for (struct collection *c = pool->first; c != NULL; c = c->next) {
-        struct database *database = database_of(pool, c);
-        if ((!local || database == conn->database) && !served(pool, database, conn))
-            wheel_arm(pool->context->wheel, &c->timer, now_ns);
-    }
-}
-
-static bool same_server(const struct identity *a, const struct identity *b)
-{
-    return a->start_ns == b->start_ns &&
-           a->capabilities.version_num == b->capabilities.version_num &&
-           a->capabilities.recovery == b->capabilities.recovery;
-}
-
-bool pool_on_identified(struct pool *pool, struct conn *conn, uint64_t now_ns)
-{
-    struct error error = {0};
-    const struct plan *plan =
-        pool->options.plan_for(pool->options.owner, &conn->identity.capabilities, &error);
-    if (plan == NULL) {
-        failure_set(&conn->failure, FAILURE_UNFIT, "%s", error.text);
-        return false;
-    }
-    conn_adopt(conn, plan, now_ns);
-    pool->backoff = (struct backoff){0};
-    conn->database->backoff = (struct backoff){0};
-    pool->good = conn->database;
-    /* Extensions differ among databases: the plan of the maintenance database is the server's. */
-    bool maintenance = strcmp(conn->database->name, pool->session.database) == 0;
-    if (pool->identified && same_server(&pool->identity, &conn->identity) &&
-        (!maintenance || pool->plan == plan))
-        return true;
-    pool->identified = true;
-    pool->identity = conn->identity;
-    pool->plan = plan;
-    pool->options.identified(pool->options.owner, plan, conn->identity.start_ns);
-    return true;
-}
-
-/* "query "locks" on database "app": …; 2 more fail" */
-static void tell_failing(const struct conn *conn, const struct collection *collection, char *text,
-                         size_t bytes)
-{
-    const struct track_record *health = &conn->database->health;
-    for (uint32_t i = 0; i < health->failing_count; i++) {
-        const struct failing *failing = &health->failing[i];
-        if (!run_wants(collection, failing->statement))
-            continue;
-        int used = snprintf(text, bytes, "query \"%.64s\" on database \"%.64s\": %s",
-                            failing->statement->name, conn->database->name, failing->failure.text);
-        if (collection->failed > 1 && used > 0 && (size_t)used < bytes)
-            snprintf(text + used, bytes - (size_t)used, "; %u more fail", collection->failed - 1);
-        return;
-    }
-    snprintf(text, bytes, "%u of %u statements failed", collection->failed, collection->statements);
-}
-
-static void record_scrape(struct pool *pool, const struct collection *collection)
-{
-    uint64_t end_ns = clock_monotonic_ns();
-    telemetry_record(pool->context->telemetry, TELEMETRY_HISTOGRAM_SCRAPE,
-                     end_ns > collection->started_ns ? end_ns - collection->started_ns : 0);
-}
-
-void pool_on_finished(struct pool *pool, struct conn *conn, struct collection *collection)
-{
-    char text[ERROR_BYTES] = "";
-    record_scrape(pool, collection);
-    conn->database->apart = false;
-    if (collection->failed > 0)
-        tell_failing(conn, collection, text, sizeof text);
-    finish(pool, collection, collection->failed > 0 ? COLLECTION_PARTIAL : COLLECTION_OK, text);
-}
-
-void pool_on_broken(struct pool *pool, struct conn *conn, struct collection *collection)
-{
-    if (conn->run.delivered == 0 && !collection->restarted) {
-        collection->restarted = true;
-        collection->started_ns = 0;
-        collection->conn = NULL;
-        enqueue(pool, collection, true);
-        wheel_arm(pool->context->wheel, &collection->timer, collection->deadline_ns);
-        return;
-    }
-    char text[ERROR_BYTES];
-    record_scrape(pool, collection);
-    snprintf(text, sizeof text, "connection lost after %u of %u statements: %s",
-             conn->run.delivered, collection->statements, conn->failure.text);
-    finish(pool, collection, COLLECTION_FAILED, text);
-}
-
-void pool_on_overdue(struct pool *pool, struct conn *conn, struct collection *collection,
-                     uint64_t now_ns)
-{
-    char text[ERROR_BYTES];
-    const char *name = run_awaited(conn);
-    record_scrape(pool, collection);
-    snprintf(text, sizeof text,
-             "no answer within %.1f s from query \"%.64s\" on, database \"%.64s\" (%u of %u "
-             "statements answered): the server hangs or is overloaded; connection closed",
-             (double)(now_ns - collection->asked_ns) / 1e9, name, conn->database->name,
-             conn->run.delivered, collection->statements);
-    conn->database->apart = true;
-    finish(pool, collection, COLLECTION_FAILED, text);
-}
-
-void pool_on_statement(struct pool *pool, const struct conn *conn,
-                       const struct statement *statement, const struct failure *failure)
-{
-    /* The same trouble in another database was said already. */
-    for (uint32_t i = 0; i < pool->database_count; i++) {
-        const struct track_record *health = &pool->databases[i]->health;
-        if (health == &conn->database->health || health->plan != conn->plan)
-            continue;
-        const struct failing *failing = track_failing(health, statement);
-        if (failing != NULL &&
-            (failure == NULL || strcmp(failing->failure.sqlstate, failure->sqlstate) == 0))
-            return;
-    }
-    if (failure == NULL)
-        LOG(LOG_LEVEL_INFO, "pg", "query works again", LOG_TEXT("target", pool_target_name(pool)),
-            LOG_TEXT("database", conn->database->name), LOG_TEXT("query", statement->name));
-    else
-        LOG(LOG_LEVEL_WARN, "pg", "query fails; tried again ever more rarely",
-            LOG_TEXT("target", pool_target_name(pool)), LOG_TEXT("database", conn->database->name),
-            LOG_TEXT("query", statement->name), LOG_TEXT("error", failure->text));
-}
-
 /* --- the owner's side --- */
 
 struct pool *pool_create(struct pg_context *context, const struct pool_options *options)
@@ -650,17 +460,18 @@ void pool_destroy(struct pool **pool)
         conn_close(conn, TELEMETRY_CLOSED_STOP, now_ns);
         conn_fini(conn);
         if (collection != NULL)
-            finish(p, collection, COLLECTION_FAILED, "collection of this server is being stopped");
+            pool_finish(p, collection, COLLECTION_FAILED,
+                        "collection of this server is being stopped");
     }
     while (p->first != NULL) {
         struct collection *collection = p->first;
         dequeue(p, collection);
-        finish(p, collection, COLLECTION_FAILED, "collection of this server is being stopped");
+        pool_finish(p, collection, COLLECTION_FAILED, "collection of this server is being stopped");
     }
     unstarve(p, now_ns);
     wheel_cancel(p->context->wheel, &p->timer);
     for (uint32_t i = 0; i < p->database_count; i++) {
-        track_fini(&p->databases[i]->health);
+        track_fini(&p->databases[i]->track);
         free(p->databases[i]->name);
         free(p->databases[i]);
     }
@@ -680,9 +491,9 @@ void pool_collect(struct pool *pool, struct collection *collection, uint64_t now
     collection->statements = collection->failed = 0;
     collection->waited = collection->restarted = false;
     timer_init(&collection->timer, on_collection_timer);
-    enqueue(pool, collection, false);
+    pool_enqueue(pool, collection, false);
     wheel_arm(pool->context->wheel, &collection->timer, collection->deadline_ns);
-    doom_if_hopeless(pool, collection, database_of(pool, collection), now_ns);
+    doom_if_hopeless(pool, collection, pool_database(pool, collection), now_ns);
     settle(pool, now_ns);
 }
 
