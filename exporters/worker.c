@@ -29,6 +29,7 @@ enum {
     SWEEP_PAGES_MAX = 8,
     BATCHES_MAX = LIMIT_PIPELINES * LIMIT_DESTINATIONS,
     WAIT_MAX_S = 10,
+    PATIENCE_PAGES = 6, /* fewer points than a batch of the usual size takes */
 };
 _Static_assert(LIMIT_DESTINATIONS <= 32, "bits of worker_pipeline.destinations");
 
@@ -48,6 +49,7 @@ struct worker {
     uint32_t feed_count;
     pthread_t thread;
     bool started;
+    bool patient; /* every batch is open, so a page that comes now would only wait in one */
     _Atomic uint64_t stop_deadline_ns; /* 0: runs on */
     bool clean;                        /* by the thread at its end: nothing was left */
 };
@@ -131,6 +133,7 @@ static uint32_t sweep(struct worker *worker)
 static uint64_t close_batches(struct worker *worker, bool all, uint64_t now_ns)
 {
     uint64_t next_ns = UINT64_MAX;
+    worker->patient = worker->feed_count > 0;
     for (uint32_t i = 0; i < worker->feed_count; i++) {
         struct batch *batch = worker->feeds[i].batch;
         uint64_t deadline_ns = batch_deadline_ns(batch);
@@ -138,6 +141,7 @@ static uint64_t close_batches(struct worker *worker, bool all, uint64_t now_ns)
             batch_close(batch, now_ns);
         else if (deadline_ns < next_ns)
             next_ns = deadline_ns;
+        worker->patient = worker->patient && batch_deadline_ns(batch) != UINT64_MAX;
     }
     return next_ns;
 }
@@ -163,7 +167,7 @@ static void sleep_until(struct worker *worker, uint64_t until_ns)
     uint64_t wait_ns = until_ns > now_ns ? until_ns - now_ns : 0;
     if (wait_ns > WAIT_MAX_S * NS_PER_S)
         wait_ns = WAIT_MAX_S * NS_PER_S;
-    if (!ring_try_sleep(worker->ring))
+    if (!ring_try_sleep(worker->ring, worker->patient ? PATIENCE_PAGES : 0))
         return;
     http_wait(worker->http, ring_wake_fd(worker->ring), wait_ns);
     ring_awake(worker->ring);

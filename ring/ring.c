@@ -56,8 +56,9 @@ struct ring {
     /* the worker's */
     _Alignas(CACHE_LINE) uint32_t sweep; /* lane to look at first */
     /* shared */
-    _Alignas(CACHE_LINE) _Atomic bool asleep;
-    _Alignas(CACHE_LINE) int wake_fd; /* from here on read only */
+    _Alignas(
+        CACHE_LINE) _Atomic uint32_t asleep; /* 0: awake; else wake at so many pages in a lane */
+    _Alignas(CACHE_LINE) int wake_fd;        /* from here on read only */
     uint32_t lane_count;
     struct lane *lanes;
 };
@@ -203,8 +204,7 @@ static void collect_returned(struct lane *lane)
 struct page *ring_acquire(struct ring *ring, uint32_t shard)
 {
     struct lane *lane = lane_of(ring, shard);
-    if (lane->spare_count == 0)
-        collect_returned(lane);
+    collect_returned(lane); /* first, so that the page is one the cache still knows */
     if (lane->spare_count == 0)
         return NULL;
     struct page *page = lane->spares[--lane->spare_count];
@@ -229,8 +229,8 @@ void ring_push(struct ring *ring, struct page *page, uint64_t now_ns)
     page->pushed_ns = now_ns;
     CHECK(ck_ring_enqueue_spsc(&lane->out, lane->out_slots, page));
     ck_pr_fence_memory(); /* the page is visible before `asleep` is read */
-    if (atomic_load_explicit(&ring->asleep, memory_order_relaxed) &&
-        atomic_exchange(&ring->asleep, false))
+    uint32_t asleep = atomic_load_explicit(&ring->asleep, memory_order_relaxed);
+    if (asleep != 0 && ck_ring_size(&lane->out) >= asleep && atomic_exchange(&ring->asleep, 0) != 0)
         ring_wake(ring);
 }
 
@@ -276,20 +276,27 @@ void ring_give(struct ring *ring, struct page *page)
     CHECK(ck_ring_enqueue_spsc(&lane->back, lane->back_slots, page));
 }
 
-bool ring_try_sleep(struct ring *ring)
+bool ring_try_sleep(struct ring *ring, uint32_t patience)
 {
-    atomic_store(&ring->asleep, true);
+    uint32_t threshold = 1 + patience;
+    for (uint32_t i = 0; i < ring->lane_count; i++)
+        if (threshold > ring->lanes[i].page_count / 4 + 1)
+            threshold = ring->lanes[i].page_count / 4 + 1; /* never sleep while pages run out */
+    atomic_store(&ring->asleep, threshold);
     ck_pr_fence_memory(); /* `asleep` is visible before the lanes are read */
-    if (ring_waiting(ring) == 0)
+    bool enough = false;
+    for (uint32_t i = 0; i < ring->lane_count; i++)
+        enough = enough || ck_ring_size(&ring->lanes[i].out) >= threshold;
+    if (!enough)
         return true;
-    atomic_store(&ring->asleep, false);
+    atomic_store(&ring->asleep, 0);
     return false;
 }
 
 void ring_awake(struct ring *ring)
 {
     uint64_t wakes;
-    atomic_store(&ring->asleep, false);
+    atomic_store(&ring->asleep, 0);
     while (read(ring->wake_fd, &wakes, sizeof wakes) < 0 && errno == EINTR)
         ;
 }

@@ -44,9 +44,11 @@ struct page *ring_take(struct ring *ring);
 /* Back to its shard, in the order of taking. */
 void ring_give(struct ring *ring, struct page *page);
 
-/* Before sleeping on ring_wake_fd(): false when there is something to take. After waking:
- * ring_awake(), which also drains the descriptor. */
-bool ring_try_sleep(struct ring *ring);
+/* Before sleeping on ring_wake_fd(): false when there is something to take. A worker that will wake
+ * by itself soon anyway gives `patience`, how many pages may wait in a lane without a wake-up (cut
+ * to a quarter of a shard's pages); 0: wake at the first. After waking: ring_awake(), which also
+ * drains the descriptor. */
+bool ring_try_sleep(struct ring *ring, uint32_t patience);
 void ring_awake(struct ring *ring);
 int ring_wake_fd(const struct ring *ring);
 

@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #include "base/check.h"
 #include "base/clock.h"
@@ -22,6 +23,8 @@
 
 enum {
     TURNS_MAX = 64,
+    READS_MAX = 64, /* at most 1 MiB of one answer per turn: others wait */
+    READ_PAUSE_MS = 5,
     IDLE_MAX_MS = 600000,       /* a session nobody needed for so long is closed */
     PROBE_INTERVAL_MS = 300000, /* extensions come and go; before 14 a promotion is seen only so */
 };
@@ -149,6 +152,7 @@ static void conn_enter(struct conn *conn, enum conn_state next, uint64_t now_ns)
     conn->state = next;
     conn->begun = false;
     conn->ready = 0;
+    wheel_cancel(conn->context->wheel, &conn->pause);
     if (next == CONN_READY)
         idle_link(conn, now_ns);
     conn_set_deadline(conn, deadline_of(conn, next, now_ns));
@@ -161,10 +165,26 @@ static void on_ready(void *owner, uint32_t ready, uint64_t now_ns)
     pool_turn(conn->pool, conn, now_ns);
 }
 
+/* What the kernel holds for us; 0 also where it will not say. */
+static int readable_bytes(const struct conn *conn)
+{
+    int bytes = 0;
+    return ioctl(PQsocket(conn->pg), FIONREAD, &bytes) == 0 ? bytes : 0;
+}
+
 static void on_timer(struct timer *timer, uint64_t now_ns)
 {
     struct conn *conn = (struct conn *)(void *)((char *)timer - offsetof(struct conn, timer));
     pool_turn(conn->pool, conn, now_ns);
+}
+
+static void on_pause(struct timer *timer, uint64_t now_ns)
+{
+    struct conn *conn = (struct conn *)(void *)((char *)timer - offsetof(struct conn, pause));
+    if (readable_bytes(conn) > 0)
+        on_ready(conn, LOOP_READ, now_ns);
+    else
+        conn_arm(conn, LOOP_READ);
 }
 
 void conn_arm(struct conn *conn, uint32_t events)
@@ -187,6 +207,7 @@ void conn_init(struct conn *conn, struct pool *pool, struct pg_context *context,
     *conn =
         (struct conn){.pool = pool, .context = context, .session = session, .state = CONN_CLOSED};
     timer_init(&conn->timer, on_timer);
+    timer_init(&conn->pause, on_pause);
 }
 
 void conn_fini(struct conn *conn)
@@ -355,6 +376,30 @@ static enum conn_state lose(struct conn *conn)
     return CONN_CLOSING;
 }
 
+/* Reads all that has come: libpq takes 16 KiB at a time, a turn of the loop for each would cost
+ * more than the bytes. */
+static enum pipeline_progress read_all(struct conn *conn, uint64_t now_ns)
+{
+    for (int reads = 1;; reads++) {
+        PQconsumeInput(conn->pg);
+        enum pipeline_progress progress = run_read(conn, now_ns);
+        if (progress != PIPELINE_WAITS || reads == READS_MAX || readable_bytes(conn) == 0)
+            return progress;
+    }
+}
+
+/* The rest of a large answer trickles in as the server makes it, 8 KiB by 8 KiB. Nobody waits for a
+ * collection to the millisecond: looking again a little later costs one wake-up instead of many. */
+static void wait_for_rest(struct conn *conn, uint64_t now_ns)
+{
+    if (PQflush(conn->pg) > 0 || PQsocket(conn->pg) < 0) {
+        flush_and_wait(conn);
+        return;
+    }
+    conn->ready = 0;
+    wheel_arm(conn->context->wheel, &conn->pause, now_ns + READ_PAUSE_MS * NS_PER_MS);
+}
+
 static enum conn_state work_running(struct conn *conn, uint64_t now_ns)
 {
     struct collection *collection = conn->collection;
@@ -374,10 +419,9 @@ static enum conn_state work_running(struct conn *conn, uint64_t now_ns)
     }
     if (conn->ready == 0)
         return CONN_RUNNING;
-    PQconsumeInput(conn->pg);
-    switch (run_read(conn, now_ns)) {
+    switch (read_all(conn, now_ns)) {
     case PIPELINE_WAITS:
-        flush_and_wait(conn);
+        wait_for_rest(conn, now_ns);
         return CONN_RUNNING;
     case PIPELINE_LOST:
         return lose(conn);

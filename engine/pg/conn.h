@@ -52,6 +52,7 @@ struct conn {
     uint32_t ready; /* events since the last step */
     struct timer timer;
     uint64_t deadline_ns; /* of the state */
+    struct timer pause;   /* RUNNING: between two looks at an answer that is still coming */
     struct pg_conn *pg;
     struct database *database; /* NULL: closed */
     bool begun;                /* the state's first step was made */

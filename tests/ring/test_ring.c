@@ -112,7 +112,7 @@ static struct outcome consume(struct ring *ring, uint64_t expected)
             ring_give(ring, page);
             continue;
         }
-        if (!ring_try_sleep(ring))
+        if (!ring_try_sleep(ring, 0))
             continue;
         outcome.sleeps++;
         if (poll(&wake, 1, LOST_WAKEUP_MS) <= 0) {
@@ -235,12 +235,12 @@ static void test_wake_protocol(void **state)
     struct ring *ring = open_ring(1, 4);
     push_one(ring);
     assert_int_equal(readable(ring), 0);
-    assert_false(ring_try_sleep(ring)); /* there is a page */
+    assert_false(ring_try_sleep(ring, 0)); /* there is a page */
     push_one(ring);
     assert_int_equal(readable(ring), 0);
     ring_give(ring, ring_take(ring));
     ring_give(ring, ring_take(ring));
-    assert_true(ring_try_sleep(ring));
+    assert_true(ring_try_sleep(ring, 0));
     push_one(ring);
     push_one(ring);
     assert_int_equal(readable(ring), 1);
