@@ -29,7 +29,7 @@
 
 enum {
     PIPELINE_ROUTES_MAX = 31, /* bit mask of receivers, one more for pgweir's own metrics */
-    SUPERVISE_MS = 1000,
+    SUPERVISE_MS = 5000,
     ONCE_POLL_MS = 20,
     STALL_S = 10, /* seconds without a turn after which a shard counts as stuck */
 };

@@ -34,7 +34,6 @@ enum {
     BUCKETS = 4096,
     TIMEOUT_MS = 2000,
     TRIES = 3,
-    POLL_MAX_MS = 1000,
 };
 
 static const uint64_t keep_good_ns = 60 * NS_PER_S;
@@ -276,9 +275,10 @@ static void turn(struct resolver *resolver)
             polls[count++] = (struct pollfd){.fd = sockets[i], .events = events};
     }
     polls[count] = (struct pollfd){.fd = resolver->wake_fd, .events = POLLIN};
-    struct timeval most = {.tv_sec = POLL_MAX_MS / 1000}, due;
-    struct timeval *wait = ares_timeout(resolver->channel, &most, &due);
-    int ready = poll(polls, count + 1, (int)(wait->tv_sec * 1000 + (wait->tv_usec + 999) / 1000));
+    struct timeval due; /* of the queries under way; without any only a question wakes us */
+    const struct timeval *wait = ares_timeout(resolver->channel, NULL, &due);
+    int wait_ms = wait != NULL ? (int)(wait->tv_sec * 1000 + (wait->tv_usec + 999) / 1000) : -1;
+    int ready = poll(polls, count + 1, wait_ms);
     resolver->now_ns = clock_monotonic_ns();
     ares_process_fd(resolver->channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
     for (nfds_t i = 0; ready > 0 && i < count; i++) {

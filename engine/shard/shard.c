@@ -20,7 +20,7 @@
 #include "shard/own.h"
 
 enum {
-    TURN_MAX_MS = 500, /* a turn at least this often, so that the heartbeat means something */
+    TURN_MAX_MS = 2000, /* a turn at least this often: the heartbeat */
     WATCHES_SPARE = 16,
     ANSWERS_PER_TURN = 256,
     SURVEY_ALWAYS = 16, /* so few targets are counted every turn */
@@ -67,7 +67,7 @@ static void publish(struct shard *shard, uint64_t now_ns)
     atomic_store_explicit(&shard->turned_ns, now_ns, memory_order_relaxed);
 }
 
-/* Every half second, or each turn where targets are few: what needs a walk over all of them. */
+/* Every two seconds, or each turn where targets are few: what needs a walk over all of them. */
 static void survey(struct shard *shard)
 {
     uint64_t states[4] = {0}, rounds = UINT64_MAX;

@@ -368,6 +368,8 @@ class Sink(Program):
         return f"http://127.0.0.1:{self.port}"
 
     def report(self):
+        if not self.running():
+            raise AssertionError(f"pgweir-sink was ended from outside: {self.process.returncode}")
         return json.loads(http(self.endpoint + "/report")[1])
 
     def points(self):

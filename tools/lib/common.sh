@@ -37,7 +37,7 @@ server_user() { if [ "$(id -u)" = 0 ]; then echo postgres; else id -un; fi; }
 # as a prefix that execs, so that `"${AS_SERVER[@]}" COMMAND… &` leaves the command's own pid in $!.
 AS_SERVER=(env)
 [ "$(id -u)" != 0 ] || AS_SERVER=(setpriv --reuid=postgres --regid=postgres --init-groups --)
-as_server() { "${AS_SERVER[@]}" "$@"; }
+as_server() { (cd / && exec "${AS_SERVER[@]}" "$@"); }
 
 # at_exit COMMAND…: runs it when the command ends, however it ends; the last registered first.
 _at_exit=()
