@@ -87,11 +87,14 @@ struct statement_attribute {
     bool resource; /* legacy model: belongs to the row's own resource */
 };
 
-/* One metric column. Points of the same metric stand together. */
+/* One metric value of each row. Points of the same metric stand together. Every cell costs libpq
+ * and decode the same whatever it holds, so a statement's int8 values travel as one int8[] cell,
+ * its float8 values as one float8[]. */
 struct statement_point {
     const struct metric *metric;
     const struct attrs *fixed; /* tag ATTRS_POINT; NULL: none */
     uint16_t column;
+    uint16_t element; /* place in the array cell, from 1; 0: the cell is the value */
 };
 
 struct statement {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The catalogue made concrete for servers that are alike: for each query the variants that apply,
- * only the columns that some wanted metric or attribute uses, and the SQL around them. Every column
+ * only the values that some wanted metric or attribute uses, and the SQL around them. Every value
  * is cast to what it is used for (int8, float8, text, timestamptz), so that decode meets four
- * binary types and a user's document need not care.
+ * binary types and a user's document need not care. The numbers of a row are packed into an array
+ * of each type: the row of 16 counters that would be 16 cells is one.
  *
  * A plan is immutable, made by the shard that uses it, and borrows names, metrics and fixed
  * attributes from the catalogue. */
@@ -17,7 +18,7 @@
 
 enum { OLDEST_MAJOR = 12 };
 
-enum cell { CELL_TEXT, CELL_TIME, CELL_INT, CELL_DOUBLE };
+enum cell { CELL_TEXT, CELL_TIME, CELL_INT, CELL_DOUBLE, CELL_KINDS };
 
 static const char *const cell_types[] = {[CELL_TEXT] = "text",
                                          [CELL_TIME] = "timestamptz",
@@ -28,6 +29,12 @@ struct column {
     uint16_t item;
     enum cell cell;
     const char *sql;
+};
+
+/* What the values of one kind become: cells of their own, or one array cell. */
+struct pack {
+    uint16_t count;
+    uint16_t column; /* where the only one or the array stands */
 };
 
 /* A plan with its memory; struct plan comes first. */
@@ -44,6 +51,7 @@ struct planner {
     const struct catalog_query *query;
     struct column columns[LIMIT_QUERY_COLUMNS];
     uint16_t column_count;
+    struct pack packs[CELL_KINDS]; /* of CELL_INT and CELL_DOUBLE */
 };
 
 /* The column of an item as a cell, added when new. False when the server lacks it or the statement
@@ -91,6 +99,31 @@ static void attributes_plan(struct planner *planner, struct statement *statement
     statement->attributes = attributes;
 }
 
+/* Numbers stand behind texts and times, which attributes and start have taken first. Gives each
+ * point its place in the result, and the statement its count of cells. */
+static void points_pack(struct planner *planner, struct statement *statement,
+                        struct statement_point *points)
+{
+    uint16_t places[LIMIT_QUERY_COLUMNS]; /* within its kind, from 0 */
+    uint16_t cell_count = 0;
+    memset(planner->packs, 0, sizeof planner->packs);
+    for (uint16_t i = 0; i < planner->column_count; i++)
+        places[i] = planner->packs[planner->columns[i].cell].count++;
+    for (enum cell cell = CELL_TEXT; cell < CELL_KINDS; cell++) {
+        bool packed = cell == CELL_INT || cell == CELL_DOUBLE;
+        planner->packs[cell].column = cell_count;
+        cell_count = (uint16_t)(cell_count + (packed ? planner->packs[cell].count > 0
+                                                     : planner->packs[cell].count));
+    }
+    for (size_t i = 0; i < statement->point_count; i++) {
+        const struct pack *pack = &planner->packs[planner->columns[points[i].column].cell];
+        uint16_t place = places[points[i].column];
+        points[i].element = pack->count > 1 ? (uint16_t)(place + 1) : 0;
+        points[i].column = pack->column;
+    }
+    statement->column_count = cell_count;
+}
+
 /* Metric by metric, so that points of one metric stand together, in columns as in `points`. */
 static void points_plan(struct planner *planner, struct statement *statement)
 {
@@ -112,6 +145,7 @@ static void points_plan(struct planner *planner, struct statement *statement)
         }
     }
     statement->points = points;
+    points_pack(planner, statement, points);
 }
 
 /* A text as an SQL literal that means the same whatever standard_conforming_strings says. */
@@ -169,6 +203,29 @@ static int trimmed_bytes(const char *sql)
     return (int)bytes;
 }
 
+/* All values of one kind; returns what goes in front of the next cell. */
+static const char *cells_write(const struct planner *planner, FILE *out, enum cell cell,
+                               const char *glue)
+{
+    bool packed = planner->packs[cell].count > 1 && (cell == CELL_INT || cell == CELL_DOUBLE);
+    if (packed)
+        fprintf(out, "%s\n  ARRAY[", glue);
+    const char *between = packed ? "" : glue;
+    for (uint16_t i = 0; i < planner->column_count; i++) {
+        const struct column *column = &planner->columns[i];
+        if (column->cell != cell)
+            continue;
+        fprintf(out, "%s\n  %s(%.*s)::%s", between, packed ? "  " : "", trimmed_bytes(column->sql),
+                column->sql, cell_types[cell]);
+        if (!packed)
+            fprintf(out, " AS \"%s\"", planner->query->items[column->item].name);
+        between = ",";
+    }
+    if (packed)
+        fprintf(out, "] AS \"%s_values\"", cell_types[cell]);
+    return planner->packs[cell].count ? "," : glue;
+}
+
 static const char *sql_write(const struct planner *planner)
 {
     const struct catalog_query *query = planner->query;
@@ -178,11 +235,9 @@ static const char *sql_write(const struct planner *planner)
     FILE *out = open_memstream(&text, &bytes);
     CHECK(out);
     fprintf(out, "/* otel-collector-ignore */ /* pgweir:%s */ SELECT", query->name);
-    for (uint16_t i = 0; i < planner->column_count; i++) {
-        const struct column *column = &planner->columns[i];
-        fprintf(out, "%s\n  (%.*s)::%s AS \"%s\"", i ? "," : "", trimmed_bytes(column->sql),
-                column->sql, cell_types[column->cell], query->items[column->item].name);
-    }
+    const char *glue = "";
+    for (enum cell cell = CELL_TEXT; cell < CELL_KINDS; cell++)
+        glue = cells_write(planner, out, cell, glue);
     const char *whole = variants_choose(&query->sql, capabilities);
     const char *from = variants_choose(&query->from, capabilities);
     const char *tail = variants_choose(&query->tail, capabilities);
@@ -235,7 +290,6 @@ static bool statement_plan(struct planner *planner, struct statement *ret)
     points_plan(planner, ret);
     if (!ret->point_count)
         return false;
-    ret->column_count = planner->column_count;
     ret->sql = sql_write(planner);
     ret->prepared = arena_format(planner->arena, "pgweir_%s_%08x", query->name,
                                  (unsigned)(text_hash(ret->sql) >> 32));

@@ -23,8 +23,9 @@
 
 enum {
     TURNS_MAX = 64,
-    READS_MAX = 64, /* at most 1 MiB of one answer per turn: others wait */
-    READ_PAUSE_MS = 5,
+    READS_MAX = 64,             /* at most 1 MiB of one answer per turn: others wait */
+    LOOK_AGAIN_MS = 1,          /* doubled with every look, up to 16 times */
+    LOOK_MAX_MS = 50,           /* a first look is not put off longer */
     IDLE_MAX_MS = 600000,       /* a session nobody needed for so long is closed */
     PROBE_INTERVAL_MS = 300000, /* extensions come and go; before 14 a promotion is seen only so */
 };
@@ -388,16 +389,34 @@ static enum pipeline_progress read_all(struct conn *conn, uint64_t now_ns)
     }
 }
 
-/* The rest of a large answer trickles in as the server makes it, 8 KiB by 8 KiB. Nobody waits for a
- * collection to the millisecond: looking again a little later costs one wake-up instead of many. */
-static void wait_for_rest(struct conn *conn, uint64_t now_ns)
+/* An answer trickles in as the server makes it, 8 KiB by 8 KiB, and a wake-up costs more than
+ * reading 8 KiB. Nobody waits for a collection to the millisecond, so we look when the answer
+ * should be whole, as the collections before tell, and if it is not, a little later each time. */
+static void look_later(struct conn *conn, uint64_t wait_ns, uint64_t now_ns)
 {
-    if (PQflush(conn->pg) > 0 || PQsocket(conn->pg) < 0) {
+    if (wait_ns == 0 || PQflush(conn->pg) > 0 || PQsocket(conn->pg) < 0) {
         flush_and_wait(conn);
         return;
     }
     conn->ready = 0;
-    wheel_arm(conn->context->wheel, &conn->pause, now_ns + READ_PAUSE_MS * NS_PER_MS);
+    wheel_arm(conn->context->wheel, &conn->pause, now_ns + wait_ns);
+}
+
+static uint64_t look_again_ns(const struct conn *conn)
+{
+    uint64_t wait_ns = (uint64_t)LOOK_AGAIN_MS << (conn->looks < 4 ? conn->looks : 4);
+    return wait_ns * NS_PER_MS;
+}
+
+/* What was whole at the first look is looked for earlier next time, down to where it is not. */
+static void learn_wait(struct conn *conn, uint64_t now_ns)
+{
+    uint64_t *wait_ns = &conn->database->answer_ns;
+    uint64_t took_ns = now_ns - conn->asked_ns;
+    if (conn->looks <= 1 && *wait_ns != 0)
+        *wait_ns -= *wait_ns / 8;
+    else
+        *wait_ns = took_ns < LOOK_MAX_MS * NS_PER_MS ? took_ns : LOOK_MAX_MS * NS_PER_MS;
 }
 
 static enum conn_state work_running(struct conn *conn, uint64_t now_ns)
@@ -415,19 +434,23 @@ static enum conn_state work_running(struct conn *conn, uint64_t now_ns)
         run_start(conn, now_ns);
         if (conn->pipeline.refused)
             return lose(conn);
-        flush_and_wait(conn);
+        conn->asked_ns = now_ns;
+        conn->looks = 0;
+        look_later(conn, conn->database->answer_ns, now_ns);
     }
     if (conn->ready == 0)
         return CONN_RUNNING;
+    conn->looks++;
     switch (read_all(conn, now_ns)) {
     case PIPELINE_WAITS:
-        wait_for_rest(conn, now_ns);
+        look_later(conn, look_again_ns(conn), now_ns);
         return CONN_RUNNING;
     case PIPELINE_LOST:
         return lose(conn);
     case PIPELINE_DONE:
         break;
     }
+    learn_wait(conn, now_ns);
     pool_on_finished(conn->pool, conn, collection);
     conn->collection = NULL;
     return CONN_READY;

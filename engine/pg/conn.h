@@ -40,6 +40,7 @@ struct database {
     char *name;
     struct backoff backoff;
     struct track_record track;
+    uint64_t answer_ns; /* when a collection's answer is looked for, after asking; 0: not learned */
     bool apart; /* the last collection ran out of time: statements get a Sync each, to tell which */
 };
 
@@ -78,6 +79,8 @@ struct conn {
 
     /* a collection */
     struct collection *collection;
+    uint64_t asked_ns; /* when its statements left */
+    uint32_t looks;    /* at its answer, so far */
     struct pipeline pipeline;
     struct run run;
 };

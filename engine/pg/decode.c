@@ -12,12 +12,37 @@
 #include <pgweir/telemetry.h>
 
 #include <libpq-fe.h>
+#include <stdlib.h>
 
 #include "base/check.h"
+#include "pg/cell.h"
 #include "pg/series.h"
 #include "pg/value.h"
 
 enum { SPARE_POINTS = 64 };
+
+/* The array cell of a row: its elements lie 12 bytes apart (length and value of 8 bytes) unless
+ * some are NULL. Read in place. */
+struct pack {
+    const uint8_t *elements; /* NULL: the cell is NULL or not the array it should be */
+    uint32_t bytes;
+    bool even; /* no element is NULL */
+};
+
+/* Array cells of the result being decoded, per shard: what is looked at for every element of a row
+ * is looked up once per row. Grows to the longest result. */
+static struct packs {
+    struct pack *rows;
+    uint32_t capacity;
+    uint64_t padding[6];
+} scratch[LIMIT_SHARDS];
+
+enum {
+    PACK_HEADER_BYTES = 20,
+    PACK_ELEMENT_BYTES = 12,
+    OID_INT8_ARRAY = 1016,
+    OID_FLOAT8_ARRAY = 1022
+};
 
 /* One column's way onto pages. */
 struct column {
@@ -26,16 +51,26 @@ struct column {
     const struct decode_context *context;
     const struct statement_point *point;
     const struct point_binding *binding;
+    const struct pack *packs; /* of each row, where the point is an element */
 };
 
 /* ---- what a column means ---- */
+
+/* Of an element: its own. */
+static uint32_t number_oid(const PGresult *rows, const struct statement_point *point)
+{
+    uint32_t oid = PQftype(rows, point->column);
+    if (point->element == 0)
+        return oid;
+    return oid == OID_INT8_ARRAY ? 20 : oid == OID_FLOAT8_ARRAY ? 701 : 0;
+}
 
 static void bind_points(struct series_table *table, const PGresult *rows)
 {
     for (size_t i = 0; i < table->statement->point_count; i++) {
         struct point_binding *binding = &table->points[i];
         int column = table->statement->points[i].column;
-        uint32_t oid = PQftype(rows, column);
+        uint32_t oid = number_oid(rows, &table->statement->points[i]);
         if (oid == binding->oid)
             continue;
         binding->oid = oid;
@@ -109,13 +144,10 @@ static bool bind(struct series_table *table, const PGresult *rows,
 
 /* ---- points ---- */
 
-/* Each writes the value of a cell and the start of its counter; false: no point. */
-static inline bool put_int(const struct column *column, struct entity *entity, const uint8_t *cell,
-                           size_t bytes, struct point *point)
+/* Each writes a value and the start of its counter. */
+static inline void put_int(const struct column *column, struct entity *entity, int64_t value,
+                           struct point *point)
 {
-    int64_t value;
-    if (!column->binding->type->to_int(cell, bytes, &value))
-        return false;
     uint64_t start_ns = 0;
     if (column->binding->counter != COUNTER_NONE) {
         struct counter_state *counter = &entity->counters[column->binding->counter];
@@ -126,15 +158,11 @@ static inline bool put_int(const struct column *column, struct entity *entity, c
     }
     point->start_ns = start_ns;
     point->value.integer = value;
-    return true;
 }
 
-static inline bool put_double(const struct column *column, struct entity *entity,
-                              const uint8_t *cell, size_t bytes, struct point *point)
+static inline void put_double(const struct column *column, struct entity *entity, double value,
+                              struct point *point)
 {
-    double value;
-    if (!column->binding->type->to_double(cell, bytes, &value))
-        return false;
     uint64_t start_ns = 0;
     if (column->binding->counter != COUNTER_NONE) {
         struct counter_state *counter = &entity->counters[column->binding->counter];
@@ -145,7 +173,87 @@ static inline bool put_double(const struct column *column, struct entity *entity
     }
     point->start_ns = start_ns;
     point->value.real = value;
+}
+
+/* False: no point. */
+static inline bool put_cell(const struct column *column, struct entity *entity, const uint8_t *cell,
+                            size_t bytes, struct point *point)
+{
+    const struct value_type *type = column->binding->type;
+    int64_t integer;
+    double real;
+    if (column->point->metric->value == METRIC_INT) {
+        if (!type->to_int(cell, bytes, &integer))
+            return false;
+        put_int(column, entity, integer, point);
+    } else {
+        if (!type->to_double(cell, bytes, &real))
+            return false;
+        put_double(column, entity, real, point);
+    }
     return true;
+}
+
+/* Where the element lies; *ret_bytes stays 0 for SQL's NULL, or where there is no such element. */
+static inline const uint8_t *pack_element(const struct pack *pack, uint32_t element,
+                                          size_t *ret_bytes)
+{
+    if (pack->even) {
+        *ret_bytes = PACK_ELEMENT_BYTES - 4;
+        return pack->elements + (size_t)(element - 1) * PACK_ELEMENT_BYTES + 4;
+    }
+    if (pack->elements == NULL)
+        return NULL;
+    const uint8_t *at = pack->elements, *end = at + pack->bytes;
+    for (; end - at >= 4; element--) {
+        uint32_t bytes = load32(at);
+        bool null = bytes == UINT32_MAX;
+        at += 4;
+        if (!null && (size_t)(end - at) < bytes)
+            return NULL;
+        if (element == 1 && !null)
+            *ret_bytes = bytes;
+        if (element == 1)
+            return at;
+        at += null ? 0 : bytes;
+    }
+    return NULL;
+}
+
+/* Binary form of arrays (array_send): dimensions, whether there are NULLs, type of the elements,
+ * length and lower bound of the one dimension; then length and bytes of each element. */
+static struct pack pack_read(const uint8_t *cell, uint32_t bytes, uint32_t element_count)
+{
+    struct pack pack = {NULL, 0, false};
+    if (bytes < PACK_HEADER_BYTES || load32(cell) != 1 || load32(cell + 12) != element_count)
+        return pack;
+    pack.elements = cell + PACK_HEADER_BYTES;
+    pack.bytes = bytes - PACK_HEADER_BYTES;
+    pack.even = load32(cell + 4) == 0 && pack.bytes == (uint64_t)element_count * PACK_ELEMENT_BYTES;
+    return pack;
+}
+
+/* Looks up the array cells of column `column`. */
+static const struct pack *packs_read(const struct series_table *table, const PGresult *rows,
+                                     uint32_t row_count, int column)
+{
+    struct packs *packs = &scratch[table->shard];
+    uint32_t element_count = 0;
+    for (size_t i = 0; i < table->statement->point_count; i++) {
+        const struct statement_point *point = &table->statement->points[i];
+        if (point->column == column && point->element > element_count)
+            element_count = point->element;
+    }
+    if (row_count > packs->capacity) {
+        free(packs->rows);
+        packs->rows = calloc(row_count, sizeof *packs->rows);
+        CHECK(packs->rows != NULL);
+        packs->capacity = row_count;
+    }
+    for (uint32_t row = 0; row < row_count; row++)
+        packs->rows[row] = pack_read((const uint8_t *)PQgetvalue(rows, (int)row, column),
+                                     (uint32_t)PQgetlength(rows, (int)row, column), element_count);
+    return packs->rows;
 }
 
 /* Decodes rows from *row to `end` until `room` points are written; moves *row. Cells that hold
@@ -155,17 +263,25 @@ static uint32_t fill(const struct column *column, uint32_t *row, uint32_t end, s
 {
     uint32_t written = 0;
     const int index = column->point->column;
-    const bool integral = column->point->metric->value == METRIC_INT;
+    const bool plain_int = column->packs != NULL && column->point->metric->value == METRIC_INT &&
+                           column->binding->oid == 20;
     const uint64_t time_ns = column->context->time_ns;
     for (; *row < end && written < room; ++*row) {
         struct entity *entity = column->table->rows[*row];
-        size_t bytes = (size_t)PQgetlength(column->rows, (int)*row, index);
+        size_t bytes = 0;
+        const uint8_t *cell;
+        if (column->packs != NULL) {
+            cell = pack_element(&column->packs[*row], column->point->element, &bytes);
+        } else {
+            bytes = (size_t)PQgetlength(column->rows, (int)*row, index);
+            cell = (const uint8_t *)PQgetvalue(column->rows, (int)*row, index);
+        }
         if (bytes == 0 || entity == NULL) /* NULL, or a row that repeats another's attributes */
             continue;
-        const uint8_t *cell = (const uint8_t *)PQgetvalue(column->rows, (int)*row, index);
         struct point *point = &points[written];
-        if (!(integral ? put_int(column, entity, cell, bytes, point)
-                       : put_double(column, entity, cell, bytes, point))) {
+        if (plain_int && bytes == sizeof(int64_t)) {
+            put_int(column, entity, (int64_t)load64(cell), point);
+        } else if (!put_cell(column, entity, cell, bytes, point)) {
             ++*skipped;
             continue;
         }
@@ -209,13 +325,21 @@ static uint64_t write_columns(struct series_table *table, const PGresult *rows, 
     const struct statement *statement = table->statement;
     const bool by_row = statement->own_resource;
     uint64_t total = 0;
+    const struct pack *packs = NULL;
+    int packed_column = -1;
     for (uint32_t row = 0; row < (by_row ? row_count : 1); row++) {
         if (by_row && table->rows[row] == NULL)
             continue;
         const struct resource *resource = by_row ? table->rows[row]->resource : context->resource;
         uint32_t end = by_row ? row + 1 : row_count;
         for (size_t i = 0; i < statement->point_count; i++) {
-            struct column column = {table, rows, context, &statement->points[i], &table->points[i]};
+            const struct statement_point *point = &statement->points[i];
+            if (point->element > 0 && point->column != packed_column) {
+                packed_column = point->column;
+                packs = packs_read(table, rows, row_count, packed_column);
+            }
+            struct column column = {
+                table, rows, context, point, &table->points[i], point->element > 0 ? packs : NULL};
             if (column.binding->type != NULL)
                 total += write_rows(&column, resource, row, end, skipped);
             else
