@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "exporters/walk.h"
 
+enum { STATE_LINES = 2 };
 enum {
     SERIES_MAX = 1 << 16,
     ENTITIES_MAX = 1 << 14,
@@ -86,14 +87,22 @@ static uint64_t hash_attrs(uint64_t hash, const struct attrs *attrs)
     return attrs == NULL ? hash : hash_bytes(hash, attrs->otlp, attrs->bytes);
 }
 
-static bool find_text(const struct attrs *attrs, const char *const keys[2], struct attr *ret_attr)
+static bool find_attr(const struct attrs *attrs, const char *key, struct attr *ret_attr)
 {
     size_t position = 0;
     while (attrs != NULL && attrs_next(attrs, &position, ret_attr))
-        for (int i = 0; i < 2; i++)
-            if (ret_attr->kind == ATTR_TEXT && ret_attr->key_bytes == strlen(keys[i]) &&
-                memcmp(ret_attr->key, keys[i], ret_attr->key_bytes) == 0)
-                return true;
+        if (ret_attr->key_bytes == strlen(key) &&
+            memcmp(ret_attr->key, key, ret_attr->key_bytes) == 0)
+            return true;
+    return false;
+}
+
+/* The first key that there is. */
+static bool find_text(const struct attrs *attrs, const char *const keys[2], struct attr *ret_attr)
+{
+    for (int i = 0; i < 2; i++)
+        if (find_attr(attrs, keys[i], ret_attr) && ret_attr->kind == ATTR_TEXT)
+            return true;
     return false;
 }
 
@@ -118,12 +127,16 @@ static bool find_name(const struct place_of_names *places, const char *const key
 static struct entity *find_entity(struct summary *summary, enum entity_kind kind,
                                   const struct place_of_names *places)
 {
-    struct attr database, table = {0}, server = {0};
+    struct attr database, table = {0}, server = {0}, port;
     if (!find_name(places, database_keys, &database))
         return NULL;
     if (kind == ENTITY_TABLE && !find_name(places, table_keys, &table))
         return NULL;
-    find_text(places->sets[2], server_keys, &server);
+    if (!find_text(places->sets[2], server_keys, &server))
+        server = (struct attr){0};
+    char port_text[16] = "";
+    if (find_attr(places->sets[2], "server.port", &port) && port.kind == ATTR_INT)
+        snprintf(port_text, sizeof port_text, ":%lld", (long long)port.number);
     uint64_t hash =
         hash_bytes(0xcbf29ce484222325ull + (uint64_t)kind, database.text, database.text_bytes);
     hash = hash_bytes(hash, table.text, table.text_bytes);
@@ -140,10 +153,10 @@ static struct entity *find_entity(struct summary *summary, enum entity_kind kind
     }
     summary->entity_count++;
     *entity = (struct entity){.hash = hash, .kind = kind};
-    snprintf(entity->label, sizeof entity->label, "%.*s%s%.*s%s%.*s", (int)database.text_bytes,
+    snprintf(entity->label, sizeof entity->label, "%.*s%s%.*s%s%.*s%s", (int)database.text_bytes,
              database.text, table.text_bytes > 0 ? "." : "", (int)table.text_bytes,
              table.text_bytes > 0 ? table.text : "", server.text_bytes > 0 ? " @ " : "",
-             (int)server.text_bytes, server.text_bytes > 0 ? server.text : "");
+             (int)server.text_bytes, server.text_bytes > 0 ? server.text : "", port_text);
     for (char *c = entity->label; *c != '\0'; c++)
         if ((unsigned char)*c < 0x20 || *c == 0x7f)
             *c = '?'; /* a table's name must not steer the terminal */
@@ -286,12 +299,13 @@ static void print_state(struct summary *summary, FILE *stream, uint64_t now_ns)
     double seconds =
         now_ns <= summary->shown_ns ? 0 : (double)(now_ns - summary->shown_ns) / (double)NS_PER_S;
     double rate = seconds > 0 ? (double)(summary->points - summary->points_shown) / seconds : 0;
-    fprintf(stream, "servers up %u of %u | points %.0f/s, %llu in all | ", up,
-            summary->server_count, rate, (unsigned long long)summary->points);
+    fprintf(stream, "servers up %u of %u | points %.0f/s, %llu in all%s\n", up,
+            summary->server_count, rate, (unsigned long long)summary->points,
+            summary->full ? " | more tables than are ranked" : "");
     print_latency(stream, "scrape", TELEMETRY_HISTOGRAM_SCRAPE);
     fputs(" | ", stream);
     print_latency(stream, "delivered after", TELEMETRY_HISTOGRAM_AGE);
-    fprintf(stream, "%s\n", summary->full ? " | more tables than are ranked" : "");
+    fputc('\n', stream);
     summary->points_shown = summary->points;
     summary->shown_ns = now_ns;
 }
@@ -311,10 +325,12 @@ void summary_print(struct summary *summary, FILE *stream, bool ansi, uint64_t no
     }
     if (summary->lines > 0)
         fprintf(stream, "\x1b[%uF\x1b[J", summary->lines); /* up, and clear what is below */
+    fputs("\x1b[?7l", stream); /* a line that wrapped would not be counted */
     print_state(summary, stream, now_ns);
-    summary->lines = 1;
+    summary->lines = STATE_LINES;
     summary->lines +=
         print_busiest(summary, stream, ENTITY_DATABASE, "busiest databases", "commits/s");
     summary->lines += print_busiest(summary, stream, ENTITY_TABLE, "busiest tables", "rows/s");
+    fputs("\x1b[?7h", stream);
     fflush(stream);
 }
