@@ -359,10 +359,9 @@ static bool close_collection(struct builder *builder)
     size_t step = node->kind == YAML_MAPPING ? 2 : 1;
     node->count = (builder->stack_count - closing->base) / step;
     builder->stack_count = closing->base;
-    const struct yaml_node **children = builder->stack + closing->base;
     if (node->count > 0 && node->kind == YAML_SEQUENCE)
-        fill_sequence(builder, node, children);
-    else if (node->count > 0 && !fill_mapping(builder, node, children))
+        fill_sequence(builder, node, builder->stack + closing->base);
+    else if (node->count > 0 && !fill_mapping(builder, node, builder->stack + closing->base))
         return false;
     size_t levels = closing->deepest + 1;
     note_levels(builder, levels);

@@ -7,7 +7,7 @@ BUILD_PACKAGES="build-essential cmake ninja-build pkg-config liburing-dev libpq-
     libdeflate-dev libzstd-dev libc-ares-dev libcmocka-dev libbenchmark-dev libssl-dev"
 SERVER_PACKAGES="postgresql-15"
 RUN_PACKAGES="curl"
-TEST_PACKAGES="ca-certificates protobuf-compiler jq python3 openssl zstd"
+TEST_PACKAGES="ca-certificates protobuf-compiler jq python3 openssl zstd clang-14 libclang-rt-14-dev"
 
 missing_packages() {
     local name
