@@ -16,33 +16,28 @@
 
 #include "base/check.h"
 #include "pg/cell.h"
+#include "pg/pack.h"
 #include "pg/series.h"
 #include "pg/value.h"
 
 enum { SPARE_POINTS = 64 };
 
-/* The array cell of a row: its elements lie 12 bytes apart (length and value of 8 bytes) unless
- * some are NULL. Read in place. */
-struct pack {
-    const uint8_t *elements; /* NULL: the cell is NULL or not the array it should be */
-    uint32_t bytes;
-    bool even; /* no element is NULL */
-};
-
-/* Array cells of the result being decoded, per shard: what is looked at for every element of a row
- * is looked up once per row. Grows to the longest result. */
-static struct packs {
+/* The array cells of one column, one pack per row: what is the same for every element of a row is
+ * looked at once. */
+struct packs {
     struct pack *rows;
     uint32_t capacity;
-    uint64_t padding[6];
+};
+
+/* Those of the result being decoded: a statement has one array for each kind of metric value. Grows
+ * to the shard's longest result, which LIMIT_ROWS bounds. */
+static struct scratch {
+    _Alignas(64) struct packs packs[2]; /* by metric->value */
 } scratch[LIMIT_SHARDS];
 
-enum {
-    PACK_HEADER_BYTES = 20,
-    PACK_ELEMENT_BYTES = 12,
-    OID_INT8_ARRAY = 1016,
-    OID_FLOAT8_ARRAY = 1022
-};
+_Static_assert(METRIC_INT < 2 && METRIC_DOUBLE < 2, "packs are found by metric->value");
+
+enum { OID_INT8 = 20, OID_FLOAT8 = 701, OID_INT8_ARRAY = 1016, OID_FLOAT8_ARRAY = 1022 };
 
 /* One column's way onto pages. */
 struct column {
@@ -51,38 +46,34 @@ struct column {
     const struct decode_context *context;
     const struct statement_point *point;
     const struct point_binding *binding;
-    const struct pack *packs; /* of each row, where the point is an element */
+    struct pack *packs; /* of each row, where the point is an element */
 };
 
 /* ---- what a column means ---- */
 
-/* Of an element: its own. */
-static uint32_t number_oid(const PGresult *rows, const struct statement_point *point)
+/* Type of the elements; 0, which is no type: not an array that pgweir reads. */
+static uint32_t element_oid(uint32_t array_oid)
 {
-    uint32_t oid = PQftype(rows, point->column);
-    if (point->element == 0)
-        return oid;
-    return oid == OID_INT8_ARRAY ? 20 : oid == OID_FLOAT8_ARRAY ? 701 : 0;
+    return array_oid == OID_INT8_ARRAY ? OID_INT8 : array_oid == OID_FLOAT8_ARRAY ? OID_FLOAT8 : 0;
 }
 
 static void bind_points(struct series_table *table, const PGresult *rows)
 {
     for (size_t i = 0; i < table->statement->point_count; i++) {
         struct point_binding *binding = &table->points[i];
-        int column = table->statement->points[i].column;
-        uint32_t oid = number_oid(rows, &table->statement->points[i]);
+        const struct statement_point *point = &table->statement->points[i];
+        uint32_t oid = PQftype(rows, point->column);
         if (oid == binding->oid)
             continue;
         binding->oid = oid;
-        binding->type = value_type(oid);
+        binding->type = value_type(point->element > 0 ? element_oid(oid) : oid);
         if (binding->type != NULL && binding->type->to_int == NULL)
             binding->type = NULL;
         if (binding->type == NULL)
-            series_problem(
-                table, PROBLEM_TYPE,
-                "column %d (%.63s) has type %u, which is no number: cast it to bigint or "
-                "double precision",
-                column + 1, PQfname(rows, column), oid);
+            series_problem(table, PROBLEM_TYPE, "column %d (%.63s) has type %u, which is no %s",
+                           point->column + 1, PQfname(rows, point->column), oid,
+                           point->element > 0 ? "array of bigint or double precision"
+                                              : "number: cast it to bigint or double precision");
     }
 }
 
@@ -144,13 +135,13 @@ static bool bind(struct series_table *table, const PGresult *rows,
 
 /* ---- points ---- */
 
-/* Each writes a value and the start of its counter. */
-static inline void put_int(const struct column *column, struct entity *entity, int64_t value,
+/* Each writes a value and the start of its counter, where it is one. */
+static inline void put_int(struct entity *entity, uint16_t index, int64_t value,
                            struct point *point)
 {
     uint64_t start_ns = 0;
-    if (column->binding->counter != COUNTER_NONE) {
-        struct counter_state *counter = &entity->counters[column->binding->counter];
+    if (index != COUNTER_NONE) {
+        struct counter_state *counter = &entity->counters[index];
         if (value < counter->last.integer)
             counter->start_ns = entity->reset_ns;
         counter->last.integer = value;
@@ -160,12 +151,12 @@ static inline void put_int(const struct column *column, struct entity *entity, i
     point->value.integer = value;
 }
 
-static inline void put_double(const struct column *column, struct entity *entity, double value,
+static inline void put_double(struct entity *entity, uint16_t index, double value,
                               struct point *point)
 {
     uint64_t start_ns = 0;
-    if (column->binding->counter != COUNTER_NONE) {
-        struct counter_state *counter = &entity->counters[column->binding->counter];
+    if (index != COUNTER_NONE) {
+        struct counter_state *counter = &entity->counters[index];
         if (value < counter->last.real)
             counter->start_ns = entity->reset_ns;
         counter->last.real = value;
@@ -173,6 +164,14 @@ static inline void put_double(const struct column *column, struct entity *entity
     }
     point->start_ns = start_ns;
     point->value.real = value;
+}
+
+/* What a point has besides value and start; nothing counts since later than now. */
+static inline void point_finish(struct point *point, const struct entity *entity, uint64_t time_ns)
+{
+    point->attrs = entity->attrs;
+    if (point->start_ns > time_ns)
+        point->start_ns = time_ns;
 }
 
 /* False: no point. */
@@ -185,75 +184,69 @@ static inline bool put_cell(const struct column *column, struct entity *entity, 
     if (column->point->metric->value == METRIC_INT) {
         if (!type->to_int(cell, bytes, &integer))
             return false;
-        put_int(column, entity, integer, point);
+        put_int(entity, column->binding->counter, integer, point);
     } else {
         if (!type->to_double(cell, bytes, &real))
             return false;
-        put_double(column, entity, real, point);
+        put_double(entity, column->binding->counter, real, point);
     }
     return true;
 }
 
-/* Where the element lies; *ret_bytes stays 0 for SQL's NULL, or where there is no such element. */
-static inline const uint8_t *pack_element(const struct pack *pack, uint32_t element,
-                                          size_t *ret_bytes)
+/* Cells of their own; see fill(). */
+static uint32_t fill_cells(const struct column *column, uint32_t *row, uint32_t end,
+                           struct point *points, uint32_t room, uint64_t *skipped)
 {
-    if (pack->even) {
-        *ret_bytes = PACK_ELEMENT_BYTES - 4;
-        return pack->elements + (size_t)(element - 1) * PACK_ELEMENT_BYTES + 4;
+    uint32_t written = 0, at = *row;
+    const int index = column->point->column;
+    const uint64_t time_ns = column->context->time_ns;
+    for (; at < end && written < room; at++) {
+        struct entity *entity = column->table->rows[at];
+        size_t bytes = (size_t)PQgetlength(column->rows, (int)at, index);
+        if (bytes == 0 || entity == NULL) /* NULL, or a row that repeats another's attributes */
+            continue;
+        const uint8_t *cell = (const uint8_t *)PQgetvalue(column->rows, (int)at, index);
+        struct point *point = &points[written];
+        if (!put_cell(column, entity, cell, bytes, point)) {
+            ++*skipped;
+            continue;
+        }
+        point_finish(point, entity, time_ns);
+        written++;
     }
-    if (pack->elements == NULL)
-        return NULL;
-    const uint8_t *at = pack->elements, *end = at + pack->bytes;
-    for (; end - at >= 4; element--) {
-        uint32_t bytes = load32(at);
-        bool null = bytes == UINT32_MAX;
-        at += 4;
-        if (!null && (size_t)(end - at) < bytes)
-            return NULL;
-        if (element == 1 && !null)
-            *ret_bytes = bytes;
-        if (element == 1)
-            return at;
-        at += null ? 0 : bytes;
-    }
-    return NULL;
+    *row = at;
+    return written;
 }
 
-/* Binary form of arrays (array_send): dimensions, whether there are NULLs, type of the elements,
- * length and lower bound of the one dimension; then length and bytes of each element. */
-static struct pack pack_read(const uint8_t *cell, uint32_t bytes, uint32_t element_count)
+/* An element of each row's array cell; see fill(). */
+static uint32_t fill_packed(const struct column *column, uint32_t *row, uint32_t end,
+                            struct point *points, uint32_t room, uint64_t *skipped)
 {
-    struct pack pack = {NULL, 0, false};
-    if (bytes < PACK_HEADER_BYTES || load32(cell) != 1 || load32(cell + 12) != element_count)
-        return pack;
-    pack.elements = cell + PACK_HEADER_BYTES;
-    pack.bytes = bytes - PACK_HEADER_BYTES;
-    pack.even = load32(cell + 4) == 0 && pack.bytes == (uint64_t)element_count * PACK_ELEMENT_BYTES;
-    return pack;
-}
-
-/* Looks up the array cells of column `column`. */
-static const struct pack *packs_read(const struct series_table *table, const PGresult *rows,
-                                     uint32_t row_count, int column)
-{
-    struct packs *packs = &scratch[table->shard];
-    uint32_t element_count = 0;
-    for (size_t i = 0; i < table->statement->point_count; i++) {
-        const struct statement_point *point = &table->statement->points[i];
-        if (point->column == column && point->element > element_count)
-            element_count = point->element;
+    uint32_t written = 0, at = *row;
+    const uint32_t element = column->point->element;
+    const uint16_t counter = column->binding->counter;
+    struct entity *const *const entities = column->table->rows;
+    struct pack *const packs = column->packs;
+    const bool plain_int =
+        column->point->metric->value == METRIC_INT && column->binding->type->oid == OID_INT8;
+    const uint64_t time_ns = column->context->time_ns;
+    for (; at < end && written < room; at++) {
+        struct entity *entity = entities[at];
+        const uint8_t *cell = pack_element(&packs[at], element);
+        if (cell == NULL || entity == NULL)
+            continue;
+        struct point *point = &points[written];
+        if (plain_int) {
+            put_int(entity, counter, (int64_t)load64(cell), point);
+        } else if (!put_cell(column, entity, cell, PACK_VALUE_BYTES, point)) {
+            ++*skipped;
+            continue;
+        }
+        point_finish(point, entity, time_ns);
+        written++;
     }
-    if (row_count > packs->capacity) {
-        free(packs->rows);
-        packs->rows = calloc(row_count, sizeof *packs->rows);
-        CHECK(packs->rows != NULL);
-        packs->capacity = row_count;
-    }
-    for (uint32_t row = 0; row < row_count; row++)
-        packs->rows[row] = pack_read((const uint8_t *)PQgetvalue(rows, (int)row, column),
-                                     (uint32_t)PQgetlength(rows, (int)row, column), element_count);
-    return packs->rows;
+    *row = at;
+    return written;
 }
 
 /* Decodes rows from *row to `end` until `room` points are written; moves *row. Cells that hold
@@ -261,36 +254,8 @@ static const struct pack *packs_read(const struct series_table *table, const PGr
 static uint32_t fill(const struct column *column, uint32_t *row, uint32_t end, struct point *points,
                      uint32_t room, uint64_t *skipped)
 {
-    uint32_t written = 0;
-    const int index = column->point->column;
-    const bool plain_int = column->packs != NULL && column->point->metric->value == METRIC_INT &&
-                           column->binding->oid == 20;
-    const uint64_t time_ns = column->context->time_ns;
-    for (; *row < end && written < room; ++*row) {
-        struct entity *entity = column->table->rows[*row];
-        size_t bytes = 0;
-        const uint8_t *cell;
-        if (column->packs != NULL) {
-            cell = pack_element(&column->packs[*row], column->point->element, &bytes);
-        } else {
-            bytes = (size_t)PQgetlength(column->rows, (int)*row, index);
-            cell = (const uint8_t *)PQgetvalue(column->rows, (int)*row, index);
-        }
-        if (bytes == 0 || entity == NULL) /* NULL, or a row that repeats another's attributes */
-            continue;
-        struct point *point = &points[written];
-        if (plain_int && bytes == sizeof(int64_t)) {
-            put_int(column, entity, (int64_t)load64(cell), point);
-        } else if (!put_cell(column, entity, cell, bytes, point)) {
-            ++*skipped;
-            continue;
-        }
-        point->attrs = entity->attrs;
-        if (point->start_ns > time_ns)
-            point->start_ns = time_ns;
-        written++;
-    }
-    return written;
+    return column->packs != NULL ? fill_packed(column, row, end, points, room, skipped)
+                                 : fill_cells(column, row, end, points, room, skipped);
 }
 
 /* Writes the column's rows from `row` to `end`, page after page. */
@@ -319,14 +284,63 @@ static uint64_t write_rows(const struct column *column, const struct resource *r
     return total;
 }
 
+static void packs_reserve(struct packs *packs, uint32_t row_count)
+{
+    if (row_count <= packs->capacity)
+        return;
+    free(packs->rows);
+    packs->rows = calloc(row_count, sizeof *packs->rows);
+    CHECK(packs->rows != NULL);
+    packs->capacity = row_count;
+}
+
+/* Looks up the array cells that hold the values of one kind, if the statement packs them. Those
+ * that are no such array cost their row's points. */
+static void packs_read(struct series_table *table, const PGresult *rows, uint32_t row_count,
+                       enum metric_value kind, uint64_t *skipped)
+{
+    struct packs *packs = &scratch[table->shard].packs[kind];
+    const struct statement *statement = table->statement;
+    const struct value_type *type = NULL;
+    uint32_t element_count = 0, point_count = 0, unread = 0;
+    int column = -1;
+    for (size_t i = 0; i < statement->point_count; i++) {
+        const struct statement_point *point = &statement->points[i];
+        if (point->element == 0 || point->metric->value != kind || table->points[i].type == NULL)
+            continue;
+        CHECK(column == -1 || column == point->column);
+        column = point->column;
+        type = table->points[i].type;
+        element_count = point->element > element_count ? point->element : element_count;
+        point_count++;
+    }
+    if (point_count == 0)
+        return;
+    packs_reserve(packs, row_count);
+    for (uint32_t row = 0; row < row_count; row++) {
+        packs->rows[row] =
+            pack_read((const uint8_t *)PQgetvalue(rows, (int)row, column),
+                      (size_t)PQgetlength(rows, (int)row, column), type->oid, element_count);
+        unread += packs->rows[row].elements == NULL && table->rows[row] != NULL &&
+                  !PQgetisnull(rows, (int)row, column);
+    }
+    if (unread > 0)
+        series_problem(table, PROBLEM_ARRAY,
+                       "column %d (%.63s) is no array of %u numbers in %u of %u rows: is there a "
+                       "proxy that changes results?",
+                       column + 1, PQfname(rows, column), element_count, unread, row_count);
+    *skipped += (uint64_t)unread * point_count;
+}
+
 static uint64_t write_columns(struct series_table *table, const PGresult *rows, uint32_t row_count,
                               const struct decode_context *context, uint64_t *skipped)
 {
     const struct statement *statement = table->statement;
     const bool by_row = statement->own_resource;
+    const struct packs *packs = scratch[table->shard].packs;
     uint64_t total = 0;
-    const struct pack *packs = NULL;
-    int packed_column = -1;
+    packs_read(table, rows, row_count, METRIC_INT, skipped);
+    packs_read(table, rows, row_count, METRIC_DOUBLE, skipped);
     for (uint32_t row = 0; row < (by_row ? row_count : 1); row++) {
         if (by_row && table->rows[row] == NULL)
             continue;
@@ -334,12 +348,14 @@ static uint64_t write_columns(struct series_table *table, const PGresult *rows, 
         uint32_t end = by_row ? row + 1 : row_count;
         for (size_t i = 0; i < statement->point_count; i++) {
             const struct statement_point *point = &statement->points[i];
-            if (point->element > 0 && point->column != packed_column) {
-                packed_column = point->column;
-                packs = packs_read(table, rows, row_count, packed_column);
-            }
             struct column column = {
-                table, rows, context, point, &table->points[i], point->element > 0 ? packs : NULL};
+                table,
+                rows,
+                context,
+                point,
+                &table->points[i],
+                point->element > 0 ? packs[point->metric->value].rows : NULL,
+            };
             if (column.binding->type != NULL)
                 total += write_rows(&column, resource, row, end, skipped);
             else

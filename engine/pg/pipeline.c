@@ -197,8 +197,10 @@ static void send_round(struct conn *conn)
 
 bool run_wants(const struct collection *collection, const struct statement *statement)
 {
-    return (collection->groups >> statement->group_index & 1) != 0 &&
-           (collection->database == NULL || statement->scope == QUERY_DATABASE);
+    if ((collection->groups >> statement->group_index & 1) == 0)
+        return false;
+    return statement->scope == QUERY_DATABASE ? !collection->server_only
+                                              : collection->database == NULL;
 }
 
 void run_start(struct conn *conn, uint64_t now_ns)
@@ -209,6 +211,7 @@ void run_start(struct conn *conn, uint64_t now_ns)
     *run = (struct run){.statements = statements};
     track_adopt(&conn->database->track, conn->plan);
     collection->started_ns = now_ns;
+    collection->plan = conn->plan;
     collection->statements = collection->failed = 0;
     for (uint32_t i = 0; i < conn->plan->statement_count; i++) {
         const struct statement *statement = &conn->plan->statements[i];

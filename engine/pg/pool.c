@@ -9,7 +9,10 @@
  * A server that refuses is left alone for a while (back-off, doubling, with jitter); a collection
  * that comes in between fails at once with what was said last, unless the next attempt is due
  * before its deadline. So a server that is down is reported in every interval and never hammered.
- * What concerns one database only (3D000, …) holds up that database alone.
+ * What concerns one database only (3D000, …) holds up that database alone. Attempts at servers that
+ * do not answer last as long as connect_timeout: they may take three quarters of those that can be
+ * under way at once, and do not stand in line for them, so that hundreds of dead servers cannot
+ * keep out the living.
  *
  * Invariant: `done` is called by timers and by the loop, never from pool_collect(); what has to
  * fail at once gets a timer that is due already. While a connection is stepped (`busy`), nobody
@@ -33,15 +36,11 @@ enum {
 };
 
 static const uint64_t budget_retry_ns = 20 * NS_PER_MS;
+static const uint64_t failing_retry_ns = NS_PER_S;
 
 static void settle(struct pool *pool, uint64_t now_ns);
 
 /* --- databases --- */
-
-static const char *database_name(const struct pool *pool, const struct collection *collection)
-{
-    return collection->database != NULL ? collection->database : pool->session.database;
-}
 
 static bool in_use(const struct pool *pool, const struct database *database)
 {
@@ -49,7 +48,7 @@ static bool in_use(const struct pool *pool, const struct database *database)
         if (pool->conns[i].database == database)
             return true;
     for (const struct collection *c = pool->first; c != NULL; c = c->next)
-        if (strcmp(database_name(pool, c), database->name) == 0)
+        if (c->entry == database)
             return true;
     return false;
 }
@@ -76,9 +75,9 @@ static struct database **free_place(struct pool *pool)
     check_failed("no more than LIMIT_DATABASES databases at once", __FILE__, __LINE__);
 }
 
-struct database *pool_database(struct pool *pool, const struct collection *collection)
+/* Made when it is new. */
+static struct database *find_database(struct pool *pool, const char *name)
 {
-    const char *name = database_name(pool, collection);
     for (uint32_t i = 0; i < pool->database_count; i++)
         if (strcmp(pool->databases[i]->name, name) == 0)
             return pool->databases[i];
@@ -154,7 +153,7 @@ static void dequeue(struct pool *pool, struct collection *collection)
 static struct collection *find_work(const struct pool *pool, const struct conn *conn)
 {
     struct collection *collection = pool->first;
-    while (collection != NULL && strcmp(database_name(pool, collection), conn->database->name) != 0)
+    while (collection != NULL && collection->entry != conn->database)
         collection = collection->next;
     return collection;
 }
@@ -192,11 +191,10 @@ void pool_finish(struct pool *pool, struct collection *collection, enum collecti
 }
 
 /* In time when the next attempt is due before the deadline; otherwise it fails in the next turn. */
-static void doom_if_hopeless(struct pool *pool, struct collection *collection,
-                             const struct database *database, uint64_t now_ns)
+static void doom_if_hopeless(struct pool *pool, struct collection *collection, uint64_t now_ns)
 {
-    bool hopeless = barred_until(pool, database) > collection->deadline_ns;
-    if (hopeless && !pool_serves(pool, database, NULL))
+    bool hopeless = barred_until(pool, collection->entry) > collection->deadline_ns;
+    if (hopeless && !pool_serves(pool, collection->entry, NULL))
         wheel_arm(pool->context->wheel, &collection->timer, now_ns);
 }
 
@@ -205,7 +203,7 @@ static void on_collection_timer(struct timer *timer, uint64_t now_ns)
     struct collection *collection =
         (struct collection *)(void *)((char *)timer - offsetof(struct collection, timer));
     struct pool *pool = collection->pool;
-    struct database *database = pool_database(pool, collection);
+    struct database *database = collection->entry;
     const struct failure *failure = last_failure(pool, database);
     char text[FAILURE_TEXT_BYTES + 64];
     dequeue(pool, collection);
@@ -326,10 +324,21 @@ static struct conn *find_place(struct pool *pool)
     return oldest;
 }
 
+/* The server failed last time, and those that did not need the room. */
+static bool stands_back(const struct pool *pool)
+{
+    const struct pg_budget *budget = pool->context->budget;
+    const struct pool *next = pool->context->starved_first;
+    int64_t most = budget->connects_in_flight_max;
+    int64_t under_way = atomic_load_explicit(&budget->connects_in_flight, memory_order_relaxed);
+    return pool->backoff.failures > 0 &&
+           ((next != NULL && next != pool) || (most > 0 && under_way >= most - most / 4));
+}
+
 /* True when something changed, so that the queue has to be looked at again. */
 static bool place(struct pool *pool, struct collection *collection, uint64_t now_ns)
 {
-    struct database *database = pool_database(pool, collection);
+    struct database *database = collection->entry;
     for (uint32_t i = 0; i < pool->conn_count; i++) {
         struct conn *conn = &pool->conns[i];
         if (conn->database != database || conn->promised)
@@ -346,6 +355,11 @@ static bool place(struct pool *pool, struct collection *collection, uint64_t now
     struct conn *conn = find_place(pool);
     if (conn == NULL || pool->refused || barred_until(pool, database) > now_ns)
         return false;
+    if (stands_back(pool)) {
+        pool->backoff.retry_ns =
+            now_ns + random_jitter(pool->context->random, failing_retry_ns, 50);
+        return false;
+    }
     const struct pool *next = pool->context->starved_first;
     bool my_turn = next == NULL || next == pool;
     if (!my_turn || !take_budget(pool->context, conn->state == CONN_READY ? conn : NULL, now_ns)) {
@@ -374,7 +388,7 @@ static void arm_retry(struct pool *pool, uint64_t now_ns)
 {
     uint64_t next_ns = UINT64_MAX;
     for (struct collection *c = pool->first; c != NULL; c = c->next) {
-        uint64_t until_ns = barred_until(pool, pool_database(pool, c));
+        uint64_t until_ns = barred_until(pool, c->entry);
         if (until_ns > now_ns && until_ns < next_ns)
             next_ns = until_ns;
         if (!c->waited)
@@ -485,6 +499,8 @@ void pool_collect(struct pool *pool, struct collection *collection, uint64_t now
 {
     CHECK(!pool->closing);
     collection->pool = pool;
+    collection->entry = find_database(pool, collection->database != NULL ? collection->database
+                                                                         : pool->session.database);
     collection->conn = NULL;
     collection->asked_ns = now_ns;
     collection->started_ns = 0;
@@ -493,7 +509,7 @@ void pool_collect(struct pool *pool, struct collection *collection, uint64_t now
     timer_init(&collection->timer, on_collection_timer);
     pool_enqueue(pool, collection, false);
     wheel_arm(pool->context->wheel, &collection->timer, collection->deadline_ns);
-    doom_if_hopeless(pool, collection, pool_database(pool, collection), now_ns);
+    doom_if_hopeless(pool, collection, now_ns);
     settle(pool, now_ns);
 }
 

@@ -15,6 +15,7 @@ struct pg_result; /* libpq's PGresult */
  * opened with back-off. Runs wholly on the shard's thread and never blocks. */
 struct pool;
 struct collection;
+struct database;
 
 /* Caps that all shards share; relaxed atomics, so a cap may be missed by a turn, never exceeded. */
 struct pg_budget {
@@ -63,6 +64,7 @@ struct collection {
     /* in */
     const char *database; /* NULL: the maintenance database, statements of both scopes; otherwise
                              only statements of scope database */
+    bool server_only;     /* leaves out statements of scope database */
     uint64_t groups;      /* bit i: statements of group i */
     uint64_t due_ns;      /* when it should have begun */
     uint64_t deadline_ns; /* the whole of it, waiting included */
@@ -75,10 +77,12 @@ struct collection {
     /* out */
     uint64_t started_ns;         /* when the first byte left; 0: never */
     uint32_t statements, failed; /* due; of these without a result, those set apart included */
+    const struct plan *plan;     /* whose statements the results are: of the connection it runs on */
     /* the pool's */
     struct collection *next;
     struct timer timer;
     struct pool *pool;
+    struct database *entry; /* of its database */
     struct conn *conn;
     uint64_t asked_ns;
     bool waited, restarted;

@@ -25,9 +25,6 @@ struct pool {
     struct conn conns[];
 };
 
-/* The entry of the collection's database; made when it is new. */
-struct database *pool_database(struct pool *pool, const struct collection *collection);
-
 /* A session to this database exists or is under way, other than `except`. */
 bool pool_serves(const struct pool *pool, const struct database *database,
                  const struct conn *except);

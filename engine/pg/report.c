@@ -57,8 +57,7 @@ void pool_on_connect_failed(struct pool *pool, struct conn *conn, uint64_t now_n
         pool->good = NULL;
     backoff_add(pool, local ? &conn->database->backoff : &pool->backoff, failure, now_ns);
     for (struct collection *c = pool->first; c != NULL; c = c->next) {
-        struct database *database = pool_database(pool, c);
-        if ((!local || database == conn->database) && !pool_serves(pool, database, conn))
+        if ((!local || c->entry == conn->database) && !pool_serves(pool, c->entry, conn))
             wheel_arm(pool->context->wheel, &c->timer, now_ns);
     }
 }

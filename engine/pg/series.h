@@ -51,6 +51,7 @@ enum series_problem {
     PROBLEM_TYPE = 4,
     PROBLEM_DUPLICATE = 8,
     PROBLEM_ATTRIBUTES = 16,
+    PROBLEM_ARRAY = 32,
 };
 void series_problem(struct series_table *table, enum series_problem kind, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

@@ -7,6 +7,7 @@
 
 #include <arpa/inet.h>
 #include <libpq-fe.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,19 +87,23 @@ static void put_endpoint(struct session *session, const struct server_settings *
 }
 
 /* libpq's own words may quote the string, password and all: they are not passed on. */
-static bool put_dsn(struct session *session, const char *dsn, struct failure *ret_problem)
+static void put_dsn(struct session *session, const char *dsn, bool *ret_names_tls,
+                    struct failure *ret_problem)
 {
     PQconninfoOption *options = PQconninfoParse(dsn, NULL);
+    *ret_names_tls = false;
     if (options == NULL) {
         failure_set(ret_problem, FAILURE_UNFIT,
                     "dsn cannot be read: write postgresql://user@host:5432/database, special "
                     "characters as %%XX, or key=value pairs");
-        return false;
+        return;
     }
-    for (const PQconninfoOption *option = options; option->keyword != NULL; option++)
+    for (const PQconninfoOption *option = options; option->keyword != NULL; option++) {
         put(session, option->keyword, option->val);
+        if (option->val != NULL && strncmp(option->keyword, "ssl", 3) == 0)
+            *ret_names_tls = true;
+    }
     PQconninfoFree(options);
-    return true;
 }
 
 /* What libpq would take from PGHOST, PGPORT, PGUSER, … where the settings are silent. */
@@ -135,6 +140,31 @@ static bool is_address(const char *host)
     char plain[INET6_ADDRSTRLEN + 1];
     snprintf(plain, sizeof plain, "%.*s", (int)strcspn(host, "%"), host);
     return inet_pton(AF_INET, host, bytes) == 1 || inet_pton(AF_INET6, plain, bytes) == 1;
+}
+
+static bool is_local(const char *host)
+{
+    struct in_addr v4;
+    struct in6_addr v6;
+    if (host[0] == '/' || host[0] == '@' || strcmp(host, "localhost") == 0)
+        return true;
+    if (inet_pton(AF_INET, host, &v4) == 1)
+        return ntohl(v4.s_addr) >> 24 == IN_LOOPBACKNET;
+    return inet_pton(AF_INET6, host, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
+}
+
+/* A dsn that says nothing about TLS works on this machine as it does with psql: encrypted where the
+ * server offers it, since there is nobody in between. Settings of `tls` that are not the defaults
+ * are somebody's wish and stay in force. */
+static void soften_tls(struct session *session, const struct server_tls *tls)
+{
+    const char *place = value_of(session, "hostaddr");
+    if (place == NULL)
+        place = session->host;
+    bool defaults = !tls->insecure && tls->insecure_skip_verify && tls->ca_file == NULL &&
+                    tls->cert_file == NULL && tls->key_file == NULL;
+    if (defaults && is_local(place))
+        put(session, "sslmode", "prefer");
 }
 
 static void settle_place(struct session *session, const struct server_settings *server,
@@ -203,9 +233,10 @@ void session_init(struct session *session, const struct server_settings *server,
 {
     *session = (struct session){.connect_timeout_ns = settings->connect_timeout_ns};
     *ret_problem = (struct failure){0};
+    bool names_tls = true;
     put_defaults(session, server);
     if (server->dsn != NULL) {
-        put_dsn(session, server->dsn, ret_problem);
+        put_dsn(session, server->dsn, &names_tls, ret_problem);
         put_environment(session);
     } else {
         put_endpoint(session, server, ret_problem);
@@ -217,6 +248,8 @@ void session_init(struct session *session, const struct server_settings *server,
     if (timeout != NULL && strtoul(timeout, NULL, 10) > 0)
         session->connect_timeout_ns = strtoul(timeout, NULL, 10) * NS_PER_S;
     settle_place(session, server, ret_problem);
+    if (!names_tls)
+        soften_tls(session, &server->tls);
     make_guards(session, settings);
 }
 

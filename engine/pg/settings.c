@@ -90,7 +90,9 @@ _Static_assert(offsetof(struct postgresql_settings, server) == 0, "rows are shar
         {.key = "dsn",                                                                             \
          .type = OPTION_SECRET,                                                                    \
          .offset = SERVER(dsn),                                                                    \
-         .help = "connection string of libpq, in place of endpoint, username and password"},       \
+         .help = "connection string of libpq, in place of endpoint, username and password; its "   \
+                 "sslmode wins over tls; with neither given it is prefer on this machine "         \
+                 "(loopback, Unix socket), require elsewhere"},                                    \
         {.key = "username",                                                                        \
          .type = OPTION_TEXT,                                                                      \
          .offset = SERVER(username),                                                               \

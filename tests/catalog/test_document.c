@@ -226,10 +226,12 @@ static void files_that_cannot_be_read(void **state)
     struct catalog *catalog = NULL;
     struct error error;
     assert_false(catalog_load(&catalog, missing, 1, &error));
-    assert_string_equal(error.text, "/nowhere/queries.yaml: cannot read this file of queries: "
-                                    "No such file or directory");
+    assert_string_equal(error.text,
+                        "/nowhere/queries.yaml: cannot read this file of queries: "
+                        "No such file or directory: check the path and its permissions");
     assert_false(catalog_load(&catalog, directory, 1, &error));
-    assert_string_equal(error.text, "/tmp: cannot read this file of queries: Is a directory");
+    assert_string_equal(error.text, "/tmp: cannot read this file of queries: Is a directory: check "
+                                    "the path and its permissions");
     assert_null(catalog);
 }
 

@@ -94,6 +94,49 @@ static void versions_and_roles(void **state)
     catalog_destroy(&catalog);
 }
 
+static size_t occurrences(const char *text, const char *part)
+{
+    size_t count = 0;
+    for (const char *at = text; (at = strstr(at, part)) != NULL; at++)
+        count++;
+    return count;
+}
+
+/* The numbers of one kind are one cell, the last but for the other kind's: an array of all of them,
+ * or the only one. No place in it is unused. */
+static void packs_check(const struct statement *statement)
+{
+    int columns[] = {[METRIC_INT] = -1, [METRIC_DOUBLE] = -1};
+    uint16_t largest[] = {[METRIC_INT] = 0, [METRIC_DOUBLE] = 0};
+    bool used[2][LIMIT_QUERY_COLUMNS + 1] = {{false}};
+    for (size_t p = 0; p < statement->point_count; p++) {
+        const struct statement_point *point = &statement->points[p];
+        enum metric_value kind = point->metric->value;
+        if (columns[kind] < 0)
+            columns[kind] = point->column;
+        assert_int_equal(point->column, columns[kind]);
+        assert_in_range(point->element, 0, LIMIT_QUERY_COLUMNS);
+        used[kind][point->element] = true;
+        largest[kind] = point->element > largest[kind] ? point->element : largest[kind];
+    }
+    int next = statement->column_count;
+    for (int kind = METRIC_DOUBLE; kind >= METRIC_INT; kind--) {
+        if (columns[kind] >= 0)
+            assert_int_equal(columns[kind], --next);
+        assert_true(largest[kind] != 1); /* one alone needs no array */
+        for (uint16_t element = 1; element <= largest[kind]; element++)
+            assert_true(used[kind][element]);
+        assert_true(!used[kind][0] || largest[kind] == 0);
+    }
+    assert_true(statement->start_column < next);
+    for (size_t a = 0; a < statement->attribute_count; a++)
+        for (uint16_t k = 0; k < statement->attributes[a].column_count; k++)
+            assert_true(statement->attributes[a].columns[k] < next);
+    assert_int_equal(occurrences(statement->sql, "] AS \"int8_values\""), largest[METRIC_INT] > 0);
+    assert_int_equal(occurrences(statement->sql, "] AS \"float8_values\""),
+                     largest[METRIC_DOUBLE] > 0);
+}
+
 /* What decode.h and pipeline rely on, for each statement there can be. */
 static void statement_check(const struct catalog *catalog, const struct statement *statement)
 {
@@ -121,6 +164,7 @@ static void statement_check(const struct catalog *catalog, const struct statemen
     /* Built-in counters say since when they count, but for those of pg_stat_statements. */
     if (counters && strcmp(statement->group, "statements") != 0)
         assert_true(statement->start_column >= 0);
+    packs_check(statement);
     for (size_t a = 0; a < statement->attribute_count; a++) {
         assert_in_range(statement->attributes[a].column_count, 1, 4);
         for (uint16_t k = 0; k < statement->attributes[a].column_count; k++)
@@ -203,6 +247,70 @@ static void disabled_metrics_cost_nothing(void **state)
     catalog_destroy(&catalog);
 }
 
+/* Ints are one array and doubles another, behind texts and start; a number alone of its kind is a
+ * cell by itself. What several metrics use is asked once for each kind. */
+static void numbers_are_packed(void **state)
+{
+    (void)state;
+#define METRIC(value) "unit: '1', instrument: gauge, value: " value ", description: d, "
+    struct catalog *catalog = fixture_catalog(
+        "name: shop\n"
+        "select: {n: s.n, since: s.since, m: s.m, state: s.state, p: s.p}\n"
+        "from: shop AS s\n"
+        "tail: ORDER BY s.m\n"
+        "start: since\n"
+        "attributes: [{name: state, column: state}]\n"
+        "metrics:\n"
+        "  a: {" METRIC(
+            "double") "column: n}\n"
+                      "  b: {" METRIC(
+                          "int") "points: [{column: n, attributes: {x: n}}, {column: m, "
+                                 "attributes: {x: m}}]}\n"
+                                 "  c: {" METRIC(
+                                     "int") "column: m}\n"
+                                            "  d: {" METRIC(
+                                                "double") "column: p, enabled: false}\n");
+    struct capabilities server = fixture_capabilities(catalog, 15, false);
+    static const struct {
+        bool all;
+        const char *doubles;
+        uint16_t elements[5];
+    } cases[] = {
+        {false, "(s.n)::float8 AS \"n\"\n", {0, 1, 2, 2}},
+        {true,
+         "ARRAY[\n    (s.n)::float8,\n    (s.p)::float8] AS \"float8_values\"\n",
+         {1, 1, 2, 2, 2}},
+    };
+    static const uint16_t columns[] = {3, 2, 2, 2, 3};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct plan *plan = fixture_plan(catalog, &server, CATALOG_SEMCONV, cases[i].all);
+        const struct statement *statement = fixture_statement(plan, "shop");
+        char sql[512];
+        snprintf(sql, sizeof sql,
+                 "/* otel-collector-ignore */ /* pgweir:shop */ SELECT\n"
+                 "  (s.state)::text AS \"state\",\n"
+                 "  (s.since)::timestamptz AS \"since\",\n"
+                 "  ARRAY[\n"
+                 "    (s.n)::int8,\n"
+                 "    (s.m)::int8] AS \"int8_values\",\n"
+                 "  %s"
+                 "FROM shop AS s\n"
+                 "ORDER BY s.m",
+                 cases[i].doubles);
+        assert_string_equal(statement->sql, sql);
+        assert_int_equal(statement->column_count, 4);
+        assert_int_equal(statement->start_column, 1);
+        assert_int_equal(statement->point_count, cases[i].all ? 5 : 4);
+        for (size_t p = 0; p < statement->point_count; p++) {
+            assert_int_equal(statement->points[p].column, columns[p]);
+            assert_int_equal(statement->points[p].element, cases[i].elements[p]);
+        }
+        statement_check(catalog, statement);
+        plan_destroy(&plan);
+    }
+    catalog_destroy(&catalog);
+}
+
 static void database_filters_are_quoted(void **state)
 {
     (void)state;
@@ -257,11 +365,9 @@ static void old_servers_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(versions_and_roles),
-        cmocka_unit_test(every_statement_is_sound),
-        cmocka_unit_test(forks_lack_columns),
-        cmocka_unit_test(disabled_metrics_cost_nothing),
-        cmocka_unit_test(database_filters_are_quoted),
+        cmocka_unit_test(versions_and_roles),      cmocka_unit_test(every_statement_is_sound),
+        cmocka_unit_test(forks_lack_columns),      cmocka_unit_test(disabled_metrics_cost_nothing),
+        cmocka_unit_test(numbers_are_packed),      cmocka_unit_test(database_filters_are_quoted),
         cmocka_unit_test(old_servers_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

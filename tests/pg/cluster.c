@@ -62,10 +62,13 @@ static const struct passwd *unprivileged(void)
     return user;
 }
 
-static pid_t spawn(const struct cluster *cluster, const char *log, const char *const arguments[])
+/* The program is named by its whole path: PostgreSQL finds its other files from argv[0], and a bare
+ * name would have it search PATH, where Debian puts none of its servers. */
+static pid_t spawn(const struct cluster *cluster, const char *log, const char *arguments[])
 {
     char path[256], log_path[128];
     binary_path(arguments[0], path);
+    arguments[0] = path;
     snprintf(log_path, sizeof log_path, "%s/%s", cluster->directory, log);
     const struct passwd *user = unprivileged();
     pid_t parent = getpid();
@@ -82,6 +85,7 @@ static pid_t spawn(const struct cluster *cluster, const char *log, const char *c
     if (freopen(log_path, "a", stdout) == NULL || dup2(fileno(stdout), 2) < 0)
         _exit(126);
     unsetenv("PGHOST");
+    setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin", 1);
     execv(path, (char *const *)(uintptr_t)arguments);
     _exit(127);
 }
@@ -153,8 +157,8 @@ void cluster_create(struct cluster *cluster, const char *settings)
     if (user != NULL && chown(cluster->directory, user->pw_uid, user->pw_gid) != 0)
         die("chown %s: %s", cluster->directory, strerror(errno));
     chmod(cluster->directory, 0755);
-    const char *const arguments[] = {"initdb", "-D",        "data", "-U",   "postgres",   "-A",
-                                     "trust",  "--no-sync", "-E",   "UTF8", "--locale=C", NULL};
+    const char *arguments[] = {"initdb", "-D",        "data", "-U",   "postgres",   "-A",
+                               "trust",  "--no-sync", "-E",   "UTF8", "--locale=C", NULL};
     int status;
     pid_t pid = spawn(cluster, "initdb.log", arguments);
     if (waitpid(pid, &status, 0) != pid || status != 0) {
@@ -169,7 +173,7 @@ void cluster_create(struct cluster *cluster, const char *settings)
 
 void cluster_launch(struct cluster *cluster)
 {
-    const char *const arguments[] = {"postgres", "-D", "data", NULL};
+    const char *arguments[] = {"postgres", "-D", "data", NULL};
     cluster->pid = spawn(cluster, "server.log", arguments);
 }
 

@@ -52,3 +52,31 @@ void rows_put_time(PGresult *rows, int row, int column, uint64_t time_ns)
 {
     rows_put_int8(rows, row, column, (int64_t)(time_ns / 1000) - 946684800000000);
 }
+
+static int put32(uint8_t *cell, uint32_t value)
+{
+    value = __builtin_bswap32(value);
+    memcpy(cell, &value, sizeof value);
+    return (int)sizeof value;
+}
+
+void rows_put_array(PGresult *rows, int row, int column, unsigned oid, const void *values,
+                    int count, uint64_t nulls)
+{
+    uint8_t cell[20 + 12 * ROWS_ARRAY_MAX];
+    const uint32_t header[5] = {1, nulls != 0, oid, (uint32_t)count, 1};
+    int bytes = 0;
+    CHECK(count <= ROWS_ARRAY_MAX);
+    for (int i = 0; i < 5; i++)
+        bytes += put32(cell + bytes, header[i]);
+    for (int i = 0; i < count; i++) {
+        bool null = (nulls >> i & 1) != 0;
+        bytes += put32(cell + bytes, null ? UINT32_MAX : 8);
+        uint64_t value;
+        memcpy(&value, (const uint8_t *)values + 8 * i, sizeof value);
+        value = __builtin_bswap64(value);
+        memcpy(cell + bytes, &value, sizeof value);
+        bytes += null ? 0 : 8;
+    }
+    rows_put(rows, row, column, cell, bytes);
+}

@@ -46,9 +46,9 @@ static struct series_table *table;
 static int setup(void **state)
 {
     (void)state;
-    points[0] = (struct statement_point){&operations, fixed_ins, INSERTS};
-    points[1] = (struct statement_point){&operations, fixed_upd, UPDATES};
-    points[2] = (struct statement_point){&seconds, NULL, SECONDS};
+    points[0] = (struct statement_point){&operations, fixed_ins, INSERTS, 0};
+    points[1] = (struct statement_point){&operations, fixed_upd, UPDATES, 0};
+    points[2] = (struct statement_point){&seconds, NULL, SECONDS, 0};
     statement.own_resource = false;
     decoding_init(&decoding, 8);
     decoding.context.server_start_ns = 100;
@@ -249,7 +249,7 @@ static void test_no_page(void **state)
 static void test_row_limit(void **state)
 {
     (void)state;
-    static const struct statement_point gauge = {&seconds, NULL, 0};
+    static const struct statement_point gauge = {&seconds, NULL, 0, 0};
     static const unsigned one[1] = {ROWS_FLOAT8};
     struct statement plain = {
         .name = "plain", .column_count = 1, .points = &gauge, .point_count = 1, .start_column = -1};
@@ -366,6 +366,53 @@ static void test_no_allocation(void **state)
     PQclear(reversed);
 }
 
+/* Nor with array cells, once the longest result was seen. */
+static void test_packed_no_allocation(void **state)
+{
+    (void)state;
+    enum { NAME, INTS, REALS, CELLS, ROWS = 300 }; /* more than any test before */
+    static const struct statement_attribute named = {
+        .key = "name", .columns = {NAME}, .column_count = 1};
+    static const struct statement_point packed_points[] = {{&operations, NULL, INTS, 1},
+                                                           {&operations, NULL, INTS, 2},
+                                                           {&seconds, NULL, REALS, 1},
+                                                           {&seconds, NULL, REALS, 2}};
+    static const struct statement packed = {.name = "packed",
+                                            .column_count = CELLS,
+                                            .attributes = &named,
+                                            .attribute_count = 1,
+                                            .points = packed_points,
+                                            .point_count = 4,
+                                            .start_column = -1};
+    static const unsigned packed_oids[CELLS] = {ROWS_TEXT, ROWS_INT8_ARRAY, ROWS_FLOAT8_ARRAY};
+    PGresult *rows = rows_create(CELLS, packed_oids, true),
+             *few = rows_create(3, packed_oids, true);
+    for (int i = 0; i < ROWS; i++) {
+        const int64_t ints[2] = {i, 2 * i};
+        const double reals[2] = {i, 0.5 * i};
+        char name[32];
+        snprintf(name, sizeof name, "t%d", i);
+        for (PGresult *result = rows; result != NULL;
+             result = result == rows && i < 9 ? few : NULL) {
+            rows_put_text(result, i, NAME, name);
+            rows_put_array(result, i, INTS, ROWS_INT8, ints, 2, (uint64_t)i & 1);
+            rows_put_array(result, i, REALS, ROWS_FLOAT8, reals, 2, 0);
+        }
+    }
+    struct series_table *series = series_table_create(&packed);
+    allocations = 0;
+    decoding_run(&decoding, series, rows, 1000);
+    assert_true(allocations > ROWS);
+    allocations = 0;
+    assert_int_equal(decoding_run(&decoding, series, rows, 2000), 4 * ROWS - ROWS / 2);
+    assert_int_equal(decoding_run(&decoding, series, few, 3000), 4 * 9 - 4);
+    assert_int_equal(decoding_run(&decoding, series, rows, 4000), 4 * ROWS - ROWS / 2);
+    assert_int_equal(allocations, 0);
+    series_table_retire(&series, decoding.ring, 0, decoding.context.telemetry);
+    PQclear(rows);
+    PQclear(few);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -373,7 +420,7 @@ int main(void)
         TEST(test_columns),      TEST(test_no_value),      TEST(test_null_attributes),
         TEST(test_conversion),   TEST(test_unknown_type),  TEST(test_unreadable),
         TEST(test_many_pages),   TEST(test_no_page),       TEST(test_row_limit),
-        TEST(test_own_resource), TEST(test_no_allocation),
+        TEST(test_own_resource), TEST(test_no_allocation), TEST(test_packed_no_allocation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -242,6 +242,20 @@ static void test_closed_port(void **state)
     assert_int_equal(rig_value(&rig, TELEMETRY_CONNECTIONS_CONNECTING), 0);
 }
 
+/* An address no TCP connection can go to, on any machine: multicast. */
+static void test_unreachable_host(void **state)
+{
+    (void)state;
+    struct rig_collection c;
+    rig.server = (struct server_settings){
+        .name = "db1", .endpoint = "224.0.0.1:5432", .tls.insecure = true, .connections = 2};
+    rig_pool(&rig);
+    rig_collect(&rig, &c, NULL, 5000);
+    assert_int_equal(c.outcome, COLLECTION_FAILED);
+    assert_string_equal(c.error, "target db1 (224.0.0.1:5432): Network is unreachable: check "
+                                 "endpoint and the network");
+}
+
 static void test_silent_host(void **state)
 {
     (void)state;
@@ -280,10 +294,13 @@ static void test_bad_settings(void **state)
     rig_collect(&rig, &c, NULL, 1000);
     assert_has(c.error, "No such file or directory: check endpoint");
     rig.server.tls = (struct server_tls){.insecure_skip_verify = true};
-    rig_pool_dsn(&rig, "host=127.0.0.1 port=%u user=postgres", cluster.port);
+    rig_pool_dsn(&rig, "host=127.0.0.1 port=%u user=postgres sslmode=require", cluster.port);
     rig_collect(&rig, &c, NULL, 1000);
     assert_has(c.error, "does not support SSL");
     assert_has(c.error, "insecure: true");
+    rig_pool_dsn(&rig, "host=127.0.0.1 port=%u user=postgres", cluster.port);
+    rig_collect(&rig, &c, NULL, 1000);
+    assert_string_equal(c.error, "");
 }
 
 static void test_unresolvable_then_localhost(void **state)
@@ -711,6 +728,37 @@ static void test_connects_in_line(void **state)
     rig.pool = NULL;
 }
 
+/* Servers that do not answer hold their attempts for long: they leave room for the others. */
+static void test_failing_server_stands_back(void **state)
+{
+    (void)state;
+    struct rig_collection a, b;
+    rig.budget.connects_in_flight_max = 4;
+    rig_pool_dsn(&rig, "host=127.0.0.1 port=1 user=plain dbname=postgres");
+    rig_collect(&rig, &a, NULL, 5000);
+    assert_has(a.error, "Connection refused");
+    uint64_t failed = rig_value(&rig, TELEMETRY_CONNECTS_FAILED);
+    rig_run_ms(&rig, 150); /* its back-off is over */
+    struct pool *dead = rig.pool;
+    atomic_store(&rig.budget.connects_in_flight, 3);
+    rig_ask(&rig, &a, NULL, 200);
+    rig.pool = NULL;
+    pool_on_socket();
+    rig_collect(&rig, &b, NULL, 5000);
+    assert_int_equal(b.outcome, COLLECTION_OK);
+    rig_wait(&rig, &a, 1);
+    assert_has(a.error, "Connection refused");
+    assert_int_equal(rig_value(&rig, TELEMETRY_CONNECTS_FAILED), failed);
+    /* With room again it is tried again. */
+    atomic_store(&rig.budget.connects_in_flight, 0);
+    struct pool *living = rig.pool;
+    rig.pool = dead;
+    rig_collect(&rig, &a, NULL, 3000);
+    assert_true(rig_value(&rig, TELEMETRY_CONNECTS_FAILED) > failed);
+    pool_destroy(&rig.pool);
+    rig.pool = living;
+}
+
 static void test_unfit_server(void **state)
 {
     (void)state;
@@ -766,6 +814,7 @@ int main(void)
         CASE(test_wrong_password),
         CASE(test_missing_database),
         CASE(test_closed_port),
+        CASE(test_unreachable_host),
         CASE(test_silent_host),
         CASE(test_bad_settings),
         CASE(test_unresolvable_then_localhost),
@@ -784,6 +833,7 @@ int main(void)
         CASE(test_ageing),
         CASE(test_budget_of_all_pools),
         CASE(test_connects_in_line),
+        CASE(test_failing_server_stands_back),
         CASE(test_unfit_server),
         CASE(test_destroy_ends_everything),
     };

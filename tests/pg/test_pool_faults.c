@@ -106,6 +106,17 @@ static void test_server_starting_up(void **state)
         rig_run_ms(&rig, 100);
     }
     assert_has(c.error, "(57P03): the server is starting up or shutting down; it is tried again");
+    /* Asked for 40 times a second, tried after 0.1 s, 0.2 s, 0.4 s, … only. */
+    uint64_t failed = rig_value(&rig, TELEMETRY_CONNECTS_FAILED);
+    uint64_t until_ns = clock_monotonic_ns() + NS_PER_S;
+    while (clock_monotonic_ns() < until_ns) {
+        rig_collect(&rig, &c, NULL, 10);
+        assert_int_equal(c.outcome, COLLECTION_FAILED);
+        rig_run_ms(&rig, 15);
+    }
+    failed = rig_value(&rig, TELEMETRY_CONNECTS_FAILED) - failed;
+    assert_in_range(failed, 1, 4);
+    assert_has(c.error, "57P03");
     cluster_stop(&cluster, SIGQUIT);
     cluster_standby(&cluster, false);
     cluster_configure(&cluster, "");

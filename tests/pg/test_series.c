@@ -45,8 +45,8 @@ static PGresult *rows;
 static int setup(void **state)
 {
     (void)state;
-    points[0] = (struct statement_point){&count, NULL, COUNT};
-    points[1] = (struct statement_point){&spent, NULL, TIME};
+    points[0] = (struct statement_point){&count, NULL, COUNT, 0};
+    points[1] = (struct statement_point){&spent, NULL, TIME, 0};
     decoding_init(&decoding, 8);
     decoding.context.server_start_ns = US(1);
     table = series_table_create(&statement);

@@ -93,6 +93,50 @@ static void test_parameters(void **state)
     }
 }
 
+/* What a dsn without a word about TLS means: by where the server is, and by what `tls` says. */
+static void test_tls_of_a_dsn(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *dsn;
+        struct server_tls tls;
+        const char *sslmode;
+    } cases[] = {
+        {"postgresql://localhost/postgres", {.insecure_skip_verify = true}, "prefer"},
+        {"postgresql://127.0.0.1:6000/x", {.insecure_skip_verify = true}, "prefer"},
+        {"host=127.3.2.1", {.insecure_skip_verify = true}, "prefer"},
+        {"postgresql://[::1]/x", {.insecure_skip_verify = true}, "prefer"},
+        {"host=/run/postgresql", {.insecure_skip_verify = true}, "prefer"},
+        {"user=u", {.insecure_skip_verify = true}, "prefer"},
+        {"host=db1.example hostaddr=127.0.0.1", {.insecure_skip_verify = true}, "prefer"},
+        /* another machine, whatever it is called */
+        {"postgresql://db1.example/x", {.insecure_skip_verify = true}, "require"},
+        {"host=localhost hostaddr=10.0.0.1", {.insecure_skip_verify = true}, "require"},
+        {"host=128.0.0.1", {.insecure_skip_verify = true}, "require"},
+        {"host=localhost.example", {.insecure_skip_verify = true}, "require"},
+        {"host=::2", {.insecure_skip_verify = true}, "require"},
+        /* somebody said something */
+        {"postgresql://localhost/x?sslmode=require", {.insecure_skip_verify = true}, "require"},
+        {"host=localhost sslmode=disable", {.insecure_skip_verify = true}, "disable"},
+        {"host=localhost sslrootcert=/ca.pem", {.insecure_skip_verify = true}, "require"},
+        {"host=localhost", {.insecure = true}, "disable"},
+        {"host=localhost", {.insecure_skip_verify = false}, "verify-full"},
+        {"host=localhost", {.insecure_skip_verify = true, .ca_file = "/ca.pem"}, "require"},
+        {"host=localhost", {true, true, NULL, NULL, NULL}, "disable"},
+    };
+    unsetenv("PGHOST");
+    unsetenv("PGHOSTADDR");
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct session session;
+        struct failure problem;
+        const struct server_settings server = {.dsn = cases[i].dsn, .tls = cases[i].tls};
+        session_init(&session, &server, &times, &problem);
+        if (strcmp(value_of(&session, "sslmode"), cases[i].sslmode) != 0)
+            fail_msg("%s: %s", cases[i].dsn, value_of(&session, "sslmode"));
+        session_fini(&session);
+    }
+}
+
 static void test_guards(void **state)
 {
     (void)state;
@@ -135,6 +179,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_parameters),
+        cmocka_unit_test(test_tls_of_a_dsn),
         cmocka_unit_test(test_guards),
         cmocka_unit_test(test_problems),
     };

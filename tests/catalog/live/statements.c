@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Runs the probe and then every statement of the plan of one real server, in both models and with
- * every metric enabled, and checks what decode relies on: binary types by use, column count, the
- * start column, role and version. `run` starts the servers and calls this for each.
+ * every metric enabled, and checks what decode relies on: binary types by use, column count, arrays
+ * of as many numbers as there are metrics for, the start column, role and version. `run` starts the
+ * servers and calls this for each.
  *
  *   statements DSN primary|standby [may-fail=a,b] [rows=a,b] [without=a,b] [unsized=a,b] [default]
  */
@@ -22,7 +23,9 @@ enum {
     OID_INT4 = 23,
     OID_TEXT = 25,
     OID_FLOAT8 = 701,
-    OID_TIMESTAMPTZ = 1184
+    OID_TIMESTAMPTZ = 1184,
+    OID_INT8_ARRAY = 1016,
+    OID_FLOAT8_ARRAY = 1022
 };
 
 struct run {
@@ -30,7 +33,7 @@ struct run {
     const struct plan *plan;
     const char *may_fail, *rows, *without, *unsized;
     int problems, statements, failed;
-    size_t points;
+    size_t values, nulls;
 };
 
 static bool listed(const char *list, const char *name)
@@ -99,7 +102,9 @@ static void types_check(struct run *run, const struct statement *statement, cons
     }
     for (size_t p = 0; p < statement->point_count; p++) {
         const struct statement_point *point = &statement->points[p];
-        Oid wanted = point->metric->value == METRIC_INT ? OID_INT8 : OID_FLOAT8;
+        bool is_int = point->metric->value == METRIC_INT;
+        Oid wanted = point->element > 0 ? (is_int ? OID_INT8_ARRAY : OID_FLOAT8_ARRAY)
+                                        : (is_int ? OID_INT8 : OID_FLOAT8);
         if (point->column >= statement->column_count || PQftype(result, point->column) != wanted)
             problem(run, statement->name, "metric %s: wrong column or type", point->metric->name);
     }
@@ -119,6 +124,54 @@ static bool row_equal(const PGresult *result, const struct statement *statement,
     return true;
 }
 
+static uint32_t load(const char *cell)
+{
+    uint32_t value;
+    memcpy(&value, cell, sizeof value);
+    return ntohl(value);
+}
+
+/* Walks an array cell, independently of decode. Returns how many of its elements are not NULL. */
+static size_t array_check(struct run *run, const struct statement *statement,
+                          const PGresult *result, int row, int column)
+{
+    uint32_t wanted = 0, nulls = 0;
+    for (size_t p = 0; p < statement->point_count; p++)
+        if (statement->points[p].column == column && statement->points[p].element > wanted)
+            wanted = statement->points[p].element;
+    const char *cell = PQgetvalue(result, row, column), *at = cell + 20;
+    const char *end = cell + PQgetlength(result, row, column);
+    Oid type = PQftype(result, column) == OID_INT8_ARRAY ? OID_INT8 : OID_FLOAT8;
+    bool good = wanted > 1 && end >= at && load(cell) == 1 && load(cell + 8) == type &&
+                load(cell + 12) == wanted && load(cell + 16) == 1;
+    for (uint32_t i = 0; good && i < wanted; i++) {
+        bool null = end - at >= 4 && load(at) == UINT32_MAX;
+        good = null || (end - at >= 12 && load(at) == 8);
+        nulls += null;
+        at += null ? 4 : 12;
+    }
+    if (!good || at != end || (nulls > 0) != (load(cell + 4) != 0)) {
+        problem(run, statement->name, "row %d: column %d is no array of %u numbers", row, column,
+                wanted);
+        return 0;
+    }
+    run->nulls += nulls;
+    return wanted - nulls;
+}
+
+/* Cells of numbers: one for each kind of value. */
+static void values_check(struct run *run, const struct statement *statement, const PGresult *result,
+                         int row)
+{
+    for (int c = 0; c < PQnfields(result); c++) {
+        Oid type = PQftype(result, c);
+        if (type == OID_INT8_ARRAY || type == OID_FLOAT8_ARRAY)
+            run->values += array_check(run, statement, result, row, c);
+        else if (type == OID_INT8 || type == OID_FLOAT8)
+            run->values += !PQgetisnull(result, row, c);
+    }
+}
+
 static void rows_check(struct run *run, const struct statement *statement, const PGresult *result)
 {
     int rows = PQntuples(result);
@@ -129,8 +182,7 @@ static void rows_check(struct run *run, const struct statement *statement, const
             if (row_equal(result, statement, r, other))
                 problem(run, statement->name, "rows %d and %d are the same series", other, r);
         }
-        for (size_t p = 0; p < statement->point_count; p++)
-            run->points += !PQgetisnull(result, r, statement->points[p].column);
+        values_check(run, statement, result, r);
         for (int c = 0; strcmp(statement->group, "sizes") == 0 && c < PQnfields(result); c++) {
             if (PQftype(result, c) == OID_TEXT && listed(run->unsized, PQgetvalue(result, r, c)))
                 problem(run, statement->name, "row of locked \"%s\"", PQgetvalue(result, r, c));
@@ -252,9 +304,10 @@ int main(int argc, char **argv)
         model_run(&run, catalog, &capabilities, CATALOG_SEMCONV, defaults);
         PQclear(PQexec(run.conn, "DEALLOCATE ALL"));
         model_run(&run, catalog, &capabilities, CATALOG_LEGACY, defaults);
-        printf("  %u %s as %s: %d statements, %d failed, %zu points, %d problems\n",
+        printf("  %u %s as %s: %d statements, %d failed, %zu values, %zu NULLs, "
+               "%d problems\n",
                capabilities.version_num, argv[2], PQuser(run.conn), run.statements, run.failed,
-               run.points, run.problems);
+               run.values, run.nulls, run.problems);
     }
     PQfinish(run.conn);
     catalog_destroy(&catalog);
