@@ -66,7 +66,8 @@ static bool load(const struct arguments *arguments, struct config **ret_config)
 {
     struct error error;
     if (arguments->source_count == 0) {
-        fprintf(stderr, "pgweir: which configuration? Give --config FILE (see --help)\n");
+        fprintf(stderr, "pgweir: which configuration? For example:\n"
+                        "  --config /etc/pgweir/pgweir.yaml\n");
         return false;
     }
     if (config_load(ret_config, arguments->sources, arguments->source_count, registry(), &error))
@@ -143,6 +144,36 @@ static char *once_configuration(struct arena *arena, const char *dsn, const char
                         quoted, format);
 }
 
+static bool known_format(const char *format)
+{
+    static const char *const known[] = {"table", "prometheus", "otlp-json"};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strcmp(format, known[i]) == 0)
+            return true;
+    fprintf(stderr,
+            "pgweir once: --format \"%s\" is not known: write table, prometheus or otlp-json\n",
+            format);
+    return false;
+}
+
+/* The place of a problem is not in a text that the user never saw. */
+static const char *without_place(const char *text)
+{
+    int bytes = 0;
+    return sscanf(text, "yaml:%*u:%*u: %n", &bytes) == 0 && bytes > 0 ? text + bytes : text;
+}
+
+static bool load_once(struct arena *arena, const char *dsn, const char *format,
+                      struct config **ret_config)
+{
+    struct error error;
+    const char *source = once_configuration(arena, dsn, format);
+    if (config_load(ret_config, &source, 1, registry(), &error))
+        return true;
+    fprintf(stderr, "pgweir once: %s\n", without_place(error.text));
+    return false;
+}
+
 int command_once(const struct arguments *arguments)
 {
     if (arguments->operand == NULL) {
@@ -150,13 +181,13 @@ int command_once(const struct arguments *arguments)
                         "  pgweir once postgresql://monitor@db1.example/postgres\n");
         return EXIT_USAGE;
     }
-    struct arena arena = {0};
     const char *format = arguments->format != NULL ? arguments->format : "table";
-    struct arguments loaded = {.sources = {once_configuration(&arena, arguments->operand, format)},
-                               .source_count = 1};
+    if (!known_format(format))
+        return EXIT_USAGE;
+    struct arena arena = {0};
     struct config *config = NULL;
     int code = EXIT_USAGE;
-    if (load(&loaded, &config)) {
+    if (load_once(&arena, arguments->operand, format, &config)) {
         log_configure((enum log_level)config->service.log_level, LOG_FORMAT_TEXT);
         code = run_engine(config, &(struct run_options){.once = true});
     }

@@ -31,7 +31,8 @@ enum {
     PIPELINE_ROUTES_MAX = 31, /* bit mask of receivers, one more for pgweir's own metrics */
     SUPERVISE_MS = 5000,
     ONCE_POLL_MS = 20,
-    STALL_S = 10, /* seconds without a turn after which a shard counts as stuck */
+    SIGNAL_ECHO_MS = 500, /* a signal that comes so soon after the first is the same one */
+    STALL_S = 10,         /* seconds without a turn after which a shard counts as stuck */
 };
 
 struct engine {
@@ -256,7 +257,8 @@ static bool source_live(void *owner, char *ret_text, size_t text_bytes)
 {
     const struct engine *engine = owner;
     uint64_t now_ns = clock_monotonic_ns();
-    for (uint32_t i = 0; i < engine->shard_count; i++) {
+    bool stopping = atomic_load(&engine->stopping); /* shards have ended, the worker drains */
+    for (uint32_t i = 0; i < engine->shard_count && !stopping; i++) {
         uint64_t turned_ns = shard_turned_ns(engine->shards[i]);
         if (now_ns > turned_ns && now_ns - turned_ns > STALL_S * NS_PER_S) {
             snprintf(ret_text, text_bytes, "shard %u has not turned for %llu s", i,
@@ -368,9 +370,16 @@ static void wait_for_end(struct engine *engine, const sigset_t *signals)
     }
 }
 
+/* When the first signal came; written before there is a handler. */
+static uint64_t signalled_ns;
+
+/* What sends signals often sends one twice: timeout(1), for one, to the process and to its group.
+ */
 static void end_at_once(int number)
 {
     (void)number;
+    if (clock_monotonic_ns() - signalled_ns < SIGNAL_ECHO_MS * NS_PER_MS)
+        return;
     static const char text[] =
         "pgweir: second signal: ended at once, what was not delivered is lost\n";
     ssize_t written = write(STDERR_FILENO, text, sizeof text - 1);
@@ -378,10 +387,11 @@ static void end_at_once(int number)
     _exit(1);
 }
 
-/* From here on a second signal ends the process at once. */
+/* From here on a second signal ends the process. */
 static void arm_second_signal(const sigset_t *signals)
 {
-    struct sigaction action = {.sa_handler = end_at_once};
+    signalled_ns = clock_monotonic_ns();
+    struct sigaction action = {.sa_handler = end_at_once, .sa_flags = SA_RESTART};
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGHUP, &action, NULL);
@@ -427,9 +437,9 @@ static void destroy(struct engine *engine)
 {
     admin_destroy(&engine->admin);
     worker_destroy(&engine->worker);
+    resolver_destroy(&engine->resolver); /* its thread wakes shards: they go after it */
     for (uint32_t i = 0; i < LIMIT_SHARDS; i++)
         shard_destroy(&engine->shards[i]);
-    resolver_destroy(&engine->resolver);
     ring_destroy(&engine->ring);
     status_board_destroy(&engine->board);
     forget_receivers(engine);

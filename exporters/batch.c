@@ -27,7 +27,8 @@ enum {
     BATCH_JSON_POINTS_MAX = 20000, /* a JSON tree is some KiB a point */
 };
 _Static_assert((int)BATCH_BODY_BYTES > 4 * (int)LIMIT_PAGE_BYTES, "a body takes more than a page");
-_Static_assert((int)BATCH_BODY_BYTES > 4 * (int)LIMIT_ATTRS_BYTES, "a point with its attributes fits");
+_Static_assert((int)BATCH_BODY_BYTES > 4 * (int)LIMIT_ATTRS_BYTES,
+               "a point with its attributes fits");
 
 struct batch {
     const struct batch_settings *settings;
@@ -228,10 +229,8 @@ static const struct option options[] = {
      .fallback = "200ms",
      .max = 3600 * (int64_t)NS_PER_S,
      .help = "Age at which a batch is sent whatever its size; 0 sends at once."},
-    {.key = "metadata_keys", .type = OPTION_IGNORED, .help = "No effect: there is no metadata."},
-    {.key = "metadata_cardinality_limit",
-     .type = OPTION_IGNORED,
-     .help = "No effect: there is no metadata."},
+    {.key = "metadata_keys", .type = OPTION_IGNORED, .help = "there is no metadata"},
+    {.key = "metadata_cardinality_limit", .type = OPTION_IGNORED, .help = "there is no metadata"},
     {.key = NULL},
 };
 

@@ -239,9 +239,9 @@ static const struct option options[] = {
      .type = OPTION_TEXT_LIST,
      .offset = offsetof(struct debug_settings, output_paths),
      .help = "stderr (default) or stdout."},
-    {.key = "sampling_initial", .type = OPTION_IGNORED, .help = "No effect: all is printed."},
-    {.key = "sampling_thereafter", .type = OPTION_IGNORED, .help = "No effect: all is printed."},
-    {.key = "use_internal_logger", .type = OPTION_IGNORED, .help = "No effect: text is printed."},
+    {.key = "sampling_initial", .type = OPTION_IGNORED, .help = "all is printed"},
+    {.key = "sampling_thereafter", .type = OPTION_IGNORED, .help = "all is printed"},
+    {.key = "use_internal_logger", .type = OPTION_IGNORED, .help = "text is printed"},
     {.key = NULL},
 };
 

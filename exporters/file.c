@@ -135,10 +135,8 @@ static const struct option options[] = {
      .offset = offsetof(struct file_settings, append),
      .fallback = "false",
      .help = "Adds to the file instead of emptying it at start."},
-    {.key = "flush_interval",
-     .type = OPTION_IGNORED,
-     .help = "No effect: every batch is written at once."},
-    {.key = "rotation", .type = OPTION_IGNORED, .help = "No effect: use logrotate's copytruncate."},
+    {.key = "flush_interval", .type = OPTION_IGNORED, .help = "every batch is written at once"},
+    {.key = "rotation", .type = OPTION_IGNORED, .help = "use logrotate's copytruncate"},
     {.key = NULL},
 };
 

@@ -30,7 +30,8 @@ enum {
     RESPONSE_KEEP_BYTES = 64 << 10,
     CONNECTIONS_KEPT = 256,
 };
-_Static_assert((int)RESPONSE_KEEP_BYTES <= (int)LIMIT_RESPONSE_BYTES, "what is kept is within the limit");
+_Static_assert((int)RESPONSE_KEEP_BYTES <= (int)LIMIT_RESPONSE_BYTES,
+               "what is kept is within the limit");
 
 struct http {
     CURLM *multi;
@@ -104,6 +105,28 @@ bool http_check_url(const char *url, struct error *error)
     curl_free(user);
     curl_url_cleanup(parsed);
     return ok;
+}
+
+bool http_check_proxy(const char *url, struct error *error)
+{
+    static const char *const known[] = {"http", "https", "socks4", "socks4a", "socks5", "socks5h"};
+    CURLU *parsed = curl_url();
+    CHECK(parsed != NULL);
+    char *scheme = NULL, *host = NULL;
+    bool ok = false;
+    if (curl_url_set(parsed, CURLUPART_URL, url, CURLU_NON_SUPPORT_SCHEME | CURLU_GUESS_SCHEME) ==
+            CURLUE_OK &&
+        curl_url_get(parsed, CURLUPART_HOST, &host, 0) == CURLUE_OK &&
+        curl_url_get(parsed, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK)
+        for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+            ok = ok || strcmp(scheme, known[i]) == 0;
+    curl_free(scheme);
+    curl_free(host);
+    curl_url_cleanup(parsed);
+    return ok ||
+           error_set(error, "not a proxy's address: it should look like "
+                            "http://proxy.example.com:3128 or socks5h://…, special characters "
+                            "of a password as %%XX");
 }
 
 static size_t read_body(char *space, size_t size, size_t count, void *user)
@@ -316,10 +339,21 @@ void http_run(struct http *http)
     CHECK(curl_multi_perform(http->multi, &running) == CURLM_OK);
 }
 
+/* The back end turned down our certificate, or the want of one. TLS 1.3 says so after the handshake
+ * only, as an alert that the first read meets; libcurl has no code for it. */
+static bool certificate_refused(const struct http_sender *sender)
+{
+    const char *alert = strstr(sender->error_text, " alert ");
+    return alert != NULL &&
+           (strstr(alert, "certificate") != NULL || strstr(alert, "unknown ca") != NULL);
+}
+
 static enum http_outcome classify(const struct http_sender *sender, CURLcode code)
 {
     if (sender->oversized)
         return HTTP_OVERSIZED;
+    if (code != CURLE_OK && certificate_refused(sender))
+        return HTTP_UNTRUSTED;
     switch ((int)code) {
     case CURLE_OK:
         return HTTP_ANSWERED;

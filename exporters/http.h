@@ -57,6 +57,9 @@ void http_destroy(struct http **http);
 /* Checks an absolute http(s) URL without credentials in it; the text names what is wrong. */
 bool http_check_url(const char *url, struct error *error);
 
+/* Checks a proxy's address as libcurl reads it. The text never quotes it, libcurl's own does. */
+bool http_check_proxy(const char *url, struct error *error);
+
 /* Fails where a certificate file cannot be read. */
 bool http_sender_create(struct http_sender **ret_sender, struct http *http,
                         const struct http_endpoint *endpoint, struct error *error);

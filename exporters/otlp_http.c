@@ -7,10 +7,12 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/arena.h"
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "exporters/exporter.h"
 
 enum { SENDERS_MAX = 256, QUEUE_MAX = 1000000 };
@@ -18,6 +20,7 @@ enum { SENDERS_MAX = 256, QUEUE_MAX = 1000000 };
 enum encoding { ENCODING_PROTO, ENCODING_JSON };
 
 struct tls_settings {
+    bool insecure; /* Collector's users set it beside http:// as a matter of course */
     bool insecure_skip_verify;
     const char *ca_file, *cert_file, *key_file;
     const char *ca_pem, *cert_pem, *key_pem;
@@ -88,6 +91,8 @@ static bool validate(const void *settings, struct error *error)
     if (!check_url("endpoint", http->endpoint, error) ||
         !check_url("metrics_endpoint", http->metrics_endpoint, error))
         return false;
+    if (http->proxy_url != NULL && !http_check_proxy(http->proxy_url, error))
+        return error_prefix(error, "proxy_url: ");
     for (size_t i = 0; i < http->headers.count; i++)
         if (!check_header(&http->headers.items[i], error))
             return false;
@@ -128,11 +133,23 @@ static void plan_queue(struct request_plan *plan, const struct otlp_http_setting
     plan->queue_capacity = capacity;
 }
 
+static void warn_of_scheme(const char *id, const struct otlp_http_settings *settings)
+{
+    const char *url =
+        settings->metrics_endpoint != NULL ? settings->metrics_endpoint : settings->endpoint;
+    if (settings->tls.insecure && strncasecmp(url, "https:", 6) == 0)
+        LOG(LOG_LEVEL_WARN, "exporter",
+            "tls.insecure has no effect with https://: TLS is used and the certificate checked; "
+            "write http:// to send in clear, or insecure_skip_verify to take any certificate",
+            LOG_TEXT("exporter", id));
+}
+
 static bool open_exporter(const char *id, const void *given, struct exporter_output *ret_output,
                           struct error *error)
 {
-    (void)id, (void)error;
+    (void)error;
     const struct otlp_http_settings *settings = given;
+    warn_of_scheme(id, settings);
     struct otlp_http *state = calloc(1, sizeof *state);
     CHECK(state != NULL);
     const struct tls_settings *tls = &settings->tls;
@@ -206,8 +223,9 @@ static const struct option tls_options[] = {
     ROW(tls_settings, key_pem, "key_pem", OPTION_SECRET, NULL, "As key_file, the text itself."),
     ROW(tls_settings, min_version, "min_version", OPTION_ENUM, "1.2", "Oldest TLS version.",
         .choices = tls_versions),
-    IGNORED("insecure", "No effect: the scheme of the endpoint decides about TLS."),
-    IGNORED("reload_interval", "No effect: files are read when a connection is made."),
+    ROW(tls_settings, insecure, "insecure", OPTION_BOOL, "false",
+        "Goes with an http:// endpoint; the scheme alone decides about TLS."),
+    IGNORED("reload_interval", "files are read when a connection is made"),
     {.key = NULL},
 };
 static const struct option_table tls_table = {sizeof(struct tls_settings), tls_options};
@@ -240,10 +258,10 @@ static const struct option queue_options[] = {
         "Batches held at most, those in flight included, and 512 MiB; then the oldest is "
         "dropped and counted.",
         .min = 1, .max = QUEUE_MAX),
-    IGNORED("sizer", "No effect: the queue counts requests."),
-    IGNORED("block_on_overflow", "No effect: collection never waits for a back end."),
-    IGNORED("wait_for_result", "No effect: nobody waits for a result."),
-    IGNORED("batch", "No effect: use the batch processor."),
+    IGNORED("sizer", "the queue counts requests"),
+    IGNORED("block_on_overflow", "collection never waits for a back end"),
+    IGNORED("wait_for_result", "nobody waits for a result"),
+    IGNORED("batch", "use the batch processor"),
     {.key = NULL},
 };
 static const struct option_table queue_table = {sizeof(struct queue_settings), queue_options};
@@ -285,16 +303,16 @@ static const struct option options[] = {
         .max = 24 * 3600 * (int64_t)NS_PER_S),
     ROW(otlp_http_settings, disable_keep_alives, "disable_keep_alives", OPTION_BOOL, "false",
         "A new connection for every request."),
-    IGNORED("max_idle_conns", "No effect: idle connections are as many as were in use."),
-    IGNORED("max_idle_conns_per_host", "No effect: idle connections are as many as were in use."),
-    IGNORED("read_buffer_size", "No effect."),
-    IGNORED("write_buffer_size", "No effect."),
-    IGNORED("force_attempt_http2", "No effect: HTTP/1.1 is spoken."),
-    IGNORED("http2_read_idle_timeout", "No effect: HTTP/1.1 is spoken."),
-    IGNORED("http2_ping_timeout", "No effect: HTTP/1.1 is spoken."),
-    IGNORED("traces_endpoint", "No effect: only metrics are sent."),
-    IGNORED("logs_endpoint", "No effect: only metrics are sent."),
-    IGNORED("profiles_endpoint", "No effect: only metrics are sent."),
+    IGNORED("max_idle_conns", "idle connections are as many as were in use"),
+    IGNORED("max_idle_conns_per_host", "idle connections are as many as were in use"),
+    IGNORED("read_buffer_size", "buffers are libcurl's own"),
+    IGNORED("write_buffer_size", "buffers are libcurl's own"),
+    IGNORED("force_attempt_http2", "HTTP/1.1 is spoken"),
+    IGNORED("http2_read_idle_timeout", "HTTP/1.1 is spoken"),
+    IGNORED("http2_ping_timeout", "HTTP/1.1 is spoken"),
+    IGNORED("traces_endpoint", "only metrics are sent"),
+    IGNORED("logs_endpoint", "only metrics are sent"),
+    IGNORED("profiles_endpoint", "only metrics are sent"),
     {.key = NULL},
 };
 

@@ -298,6 +298,13 @@ struct arguments {
     bool count_only;
 };
 
+static bool is_place(const char *text)
+{
+    long long port;
+    const char *colon = strrchr(text, ':');
+    return colon != NULL && parse_number(colon + 1, UINT16_MAX, &port);
+}
+
 static bool refuse(const char *name, const char *value, const char *wanted)
 {
     fprintf(stderr, "pgweir-sink: --%s %s: %s\n", name, value, wanted);
@@ -312,7 +319,7 @@ static bool take_option(struct sink *sink, struct arguments *arguments, int id, 
     switch (id) {
     case LISTEN:
         arguments->listen_on = optarg;
-        return true;
+        return is_place(optarg) || refuse(name, optarg, "use host:port, e.g. 127.0.0.1:4318");
     case COUNT_ONLY:
         arguments->count_only = true;
         return true;
@@ -321,7 +328,8 @@ static bool take_option(struct sink *sink, struct arguments *arguments, int id, 
         return sink->log != NULL || refuse(name, optarg, strerror(errno));
     case DUMP:
         sink->dump = optarg;
-        return access(optarg, W_OK) == 0 || refuse(name, optarg, "no directory I may write to");
+        return access(optarg, W_OK) == 0 ||
+               refuse(name, optarg, "no directory that may be written to: create it first");
     case ANSWER:
         return parse_answers(optarg, answers) ||
                refuse(name, optarg, "statuses from 200 to 599, e.g. 503,503,200");
@@ -329,7 +337,7 @@ static bool take_option(struct sink *sink, struct arguments *arguments, int id, 
     case DELAY:
     case REJECT:
         if (!parse_number(optarg, INT32_MAX, &number))
-            return refuse(name, optarg, "a number is wanted");
+            return refuse(name, optarg, "a number is wanted, 0 or more");
         if (id == RETRY_AFTER)
             answers->retry_after_s = (int)number;
         else if (id == DELAY)

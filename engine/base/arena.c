@@ -10,7 +10,8 @@
 
 #include "base/check.h"
 
-enum { BLOCK_BYTES = 64 * 1024, ALIGNMENT = 16 };
+/* Blocks double, so that ten thousand small arenas (a session's) are small. */
+enum { BLOCK_BYTES_MIN = 2048, BLOCK_BYTES_MAX = 64 * 1024, ALIGNMENT = 16 };
 
 struct arena_block {
     struct arena_block *next;
@@ -22,7 +23,11 @@ void *arena_take(struct arena *arena, size_t bytes)
 {
     bytes = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     if (arena->first == NULL || arena->first->size - arena->used_bytes < bytes) {
-        size_t size = bytes > BLOCK_BYTES ? bytes : BLOCK_BYTES;
+        size_t size = arena->first == NULL ? BLOCK_BYTES_MIN : 2 * arena->first->size;
+        if (size > BLOCK_BYTES_MAX)
+            size = BLOCK_BYTES_MAX;
+        if (size < bytes)
+            size = bytes;
         struct arena_block *block = calloc(1, sizeof *block + size);
         CHECK(block != NULL);
         block->size = size;

@@ -57,7 +57,9 @@ static bool file_load(struct catalog *catalog, const char *path, struct error *e
 {
     FILE *file = fopen(path, "re");
     if (!file)
-        return error_set(error, "%s: cannot read this file of queries: %s", path, strerror(errno));
+        return error_set(
+            error, "%s: cannot read this file of queries: %s: check the path and its permissions",
+            path, strerror(errno));
     char *text = malloc(DOCUMENT_BYTES_MAX + 1);
     if (!text)
         abort();
@@ -65,7 +67,9 @@ static bool file_load(struct catalog *catalog, const char *path, struct error *e
     size_t bytes = fread(text, 1, DOCUMENT_BYTES_MAX + 1, file);
     bool good = true;
     if (ferror(file))
-        good = error_set(error, "%s: cannot read this file of queries: %s", path, strerror(errno));
+        good = error_set(
+            error, "%s: cannot read this file of queries: %s: check the path and its permissions",
+            path, strerror(errno));
     else if (bytes > DOCUMENT_BYTES_MAX)
         good = error_set(error, "%s: longer than %d bytes; split it into several files", path,
                          DOCUMENT_BYTES_MAX);

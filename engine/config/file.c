@@ -45,7 +45,8 @@ bool file_read(const char *path, size_t limit_bytes, char **ret_text, size_t *re
         if (taken < 0 && errno == EINTR)
             continue;
         if (taken < 0) {
-            error_set(error, "%s: cannot be read: %s", path, strerror(errno));
+            error_set(error, "%s: cannot be read: %s: %s", path, strerror(errno),
+                      errno == EISDIR ? "name a file in it" : "check the file and its disk");
             goto fail;
         }
         if (taken == 0)

@@ -34,21 +34,11 @@ static const char *kind_name(const struct yaml_node *node)
     return "?";
 }
 
-/* Bounds of a number, as a user would write them. */
 static bool refuse_range(struct filler *filler, const struct yaml_node *node,
                          const struct option *option)
 {
     char low[VALUE_TEXT_BYTES], high[VALUE_TEXT_BYTES];
-    if (option->type == OPTION_DURATION) {
-        value_format_duration((uint64_t)option->min, low);
-        value_format_duration((uint64_t)option->max, high);
-    } else if (option->type == OPTION_BYTES) {
-        value_format_bytes(option->min, low);
-        value_format_bytes(option->max, high);
-    } else {
-        snprintf(low, sizeof low, "%" PRId64, option->min);
-        snprintf(high, sizeof high, "%" PRId64, option->max);
-    }
+    value_format_bounds(option, low, high);
     return problem_add(&filler->problems, node,
                        "%s: %.64s is out of range: it must be from %s to %s", option->key,
                        node->text, low, high);

@@ -23,14 +23,22 @@ bool problem_add_text(struct problems *problems, const char *text)
     return false;
 }
 
+__attribute__((format(printf, 3, 0))) static void write_problem(struct error *one,
+                                                                const struct yaml_node *node,
+                                                                const char *format,
+                                                                va_list arguments)
+{
+    vsnprintf(one->text, sizeof one->text, format, arguments);
+    error_prefix(one, "%s:%u:%u: ", node->source, node->line, node->column);
+}
+
 bool problem_add(struct problems *problems, const struct yaml_node *node, const char *format, ...)
 {
     struct error one;
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(one.text, sizeof one.text, format, arguments);
+    write_problem(&one, node, format, arguments);
     va_end(arguments);
-    error_prefix(&one, "%s:%u:%u: ", node->source, node->line, node->column);
     return problem_add_text(problems, one.text);
 }
 
@@ -55,8 +63,7 @@ void problem_warn(struct problems *problems, const struct yaml_node *node, const
     struct error one;
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(one.text, sizeof one.text, format, arguments);
+    write_problem(&one, node, format, arguments);
     va_end(arguments);
-    error_prefix(&one, "%s:%u:%u: ", node->source, node->line, node->column);
     LOG(LOG_LEVEL_WARN, "config", one.text);
 }

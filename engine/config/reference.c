@@ -61,16 +61,7 @@ static void write_type(FILE *out, const struct option *option)
     fputs(type_name(option->type), out);
     if (option->min == 0 && option->max == 0)
         return;
-    if (option->type == OPTION_DURATION) {
-        value_format_duration((uint64_t)option->min, low);
-        value_format_duration((uint64_t)option->max, high);
-    } else if (option->type == OPTION_BYTES) {
-        value_format_bytes(option->min, low);
-        value_format_bytes(option->max, high);
-    } else {
-        snprintf(low, sizeof low, "%" PRId64, option->min);
-        snprintf(high, sizeof high, "%" PRId64, option->max);
-    }
+    value_format_bounds(option, low, high);
     fprintf(out, ", %s to %s", low, high);
 }
 

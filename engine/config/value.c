@@ -2,6 +2,8 @@
 /* Values as users write them; see the header. Pure functions. */
 #include "config/value.h"
 
+#include <pgweir/component.h>
+
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -177,4 +179,21 @@ void value_format_double(double value, char text[VALUE_TEXT_BYTES])
         if (strtod(text, NULL) == value)
             return;
     }
+}
+
+static void format_bound(enum option_type type, int64_t bound, char text[VALUE_TEXT_BYTES])
+{
+    if (type == OPTION_DURATION)
+        value_format_duration((uint64_t)bound, text);
+    else if (type == OPTION_BYTES)
+        value_format_bytes(bound, text);
+    else
+        snprintf(text, VALUE_TEXT_BYTES, "%" PRId64, bound);
+}
+
+void value_format_bounds(const struct option *option, char low[VALUE_TEXT_BYTES],
+                         char high[VALUE_TEXT_BYTES])
+{
+    format_bound(option->type, option->min, low);
+    format_bound(option->type, option->max, high);
 }

@@ -4,6 +4,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct option;
+
 /* Values as users write them and back. Parsers take the whole text or refuse it. */
 
 /* true, True, TRUE, false, … (YAML 1.2 core schema). */
@@ -24,3 +26,7 @@ enum { VALUE_TEXT_BYTES = 64 };
 void value_format_duration(uint64_t ns, char text[VALUE_TEXT_BYTES]);
 void value_format_bytes(int64_t bytes, char text[VALUE_TEXT_BYTES]);
 void value_format_double(double value, char text[VALUE_TEXT_BYTES]);
+
+/* min and max of a number, as a user would write them. */
+void value_format_bounds(const struct option *option, char low[VALUE_TEXT_BYTES],
+                         char high[VALUE_TEXT_BYTES]);

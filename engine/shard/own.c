@@ -22,6 +22,7 @@ struct own {
     struct metric metrics[TELEMETRY_VALUE_COUNT];
     struct attrs *fixed[TELEMETRY_VALUE_COUNT]; /* the row's own label */
     size_t known_count;
+    const struct telemetry_set *newest; /* the list's first when it was last read */
     const struct telemetry_set *known[SETS_MAX];
     struct attrs *attrs[SETS_MAX];
     struct attrs_builder builder;
@@ -95,12 +96,9 @@ void own_destroy(struct own **own_place)
 
 static void learn_sets(struct own *own)
 {
-    for (const struct telemetry_set *set = telemetry_first(); set != NULL; set = set->next) {
-        size_t at = 0;
-        while (at < own->known_count && own->known[at] != set)
-            at++;
-        if (at < own->known_count || own->known_count == SETS_MAX)
-            continue;
+    const struct telemetry_set *first = telemetry_first(); /* the list grows in front of it only */
+    const struct telemetry_set *set = first;
+    for (; set != own->newest && own->known_count < SETS_MAX; set = set->next) {
         attrs_begin(&own->builder, ATTRS_POINT);
         for (uint32_t i = 0; i < set->label_count; i++)
             attrs_add_text(&own->builder, set->labels[i].key, set->labels[i].value,
@@ -108,6 +106,7 @@ static void learn_sets(struct own *own)
         own->known[own->known_count] = set;
         own->attrs[own->known_count++] = attrs_finish(&own->builder);
     }
+    own->newest = first;
 }
 
 static void write_value(struct own *own, struct writer *writer, size_t value, uint64_t now_ns)

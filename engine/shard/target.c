@@ -22,9 +22,11 @@
 struct branch {
     struct collection collection;
     struct target *target;
+    const struct plan *plan;      /* of the tables: databases differ in extensions, so in plans */
     struct series_table **tables; /* by statement of the plan; made when first needed */
     bool running;
-    uint64_t points;
+    enum target_state state; /* how its last collection ended */
+    uint64_t points, scrapes;
 };
 
 struct target {
@@ -34,7 +36,7 @@ struct target {
     struct pool *pool;
     struct resource *resource;
     struct attrs *no_attributes;
-    const struct plan *plan;
+    const struct plan *plan; /* of the maintenance database */
     uint64_t server_start_ns;
     struct timer timer;
     uint64_t *group_due_ns;
@@ -42,7 +44,8 @@ struct target {
     size_t branch_count;
     struct status_slot *slot;
     struct target_status status;
-    uint64_t problem_mask; /* statements whose decoding problem was logged */
+    const struct branch *blamed; /* whose error the status tells; NULL: none's */
+    uint64_t problem_mask;       /* statements whose decoding problem was logged */
 };
 
 static const struct metric up_metric = {
@@ -95,11 +98,18 @@ void plan_cache_destroy(struct plan_cache **cache)
     *cache = NULL;
 }
 
+static bool same_list(const struct text_list *a, const struct text_list *b)
+{
+    bool same = a->count == b->count;
+    for (size_t i = 0; same && a->items != b->items && i < a->count; i++)
+        same = strcmp(a->items[i], b->items[i]) == 0;
+    return same;
+}
+
 static bool same_lists(const struct server_settings *a, const struct server_settings *b)
 {
-    return a->databases.items == b->databases.items && a->databases.count == b->databases.count &&
-           a->exclude_databases.items == b->exclude_databases.items &&
-           a->exclude_databases.count == b->exclude_databases.count;
+    return same_list(&a->databases, &b->databases) &&
+           same_list(&a->exclude_databases, &b->exclude_databases);
 }
 
 static const struct plan *plan_for(void *owner, const struct capabilities *capabilities,
@@ -108,8 +118,9 @@ static const struct plan *plan_for(void *owner, const struct capabilities *capab
     const struct target *target = owner;
     struct plan_cache *cache = target->context->plans;
     for (const struct plan_entry *entry = cache->first; entry != NULL; entry = entry->next)
-        if (entry->receiver == target->receiver && same_lists(entry->server, target->server) &&
-            memcmp(&entry->capabilities, capabilities, sizeof *capabilities) == 0)
+        if (entry->receiver == target->receiver &&
+            memcmp(&entry->capabilities, capabilities, sizeof *capabilities) == 0 &&
+            same_lists(entry->server, target->server))
             return entry->plan;
 
     struct plan_entry *entry = calloc(1, sizeof *entry);
@@ -137,28 +148,40 @@ static const struct plan *plan_for(void *owner, const struct capabilities *capab
 
 /* ---- what comes back ---- */
 
-static void forget_tables(struct target *target)
+static void forget_tables(struct branch *branch)
 {
-    struct writer *writer = target->context->writer;
-    for (size_t i = 0; i < target->branch_count && target->plan != NULL; i++) {
-        struct branch *branch = &target->branches[i];
-        for (size_t s = 0; s < target->plan->statement_count && branch->tables != NULL; s++)
-            if (branch->tables[s] != NULL)
-                series_table_retire(&branch->tables[s], writer->ring, writer->shard,
-                                    target->context->telemetry);
-        free(branch->tables);
-        branch->tables = NULL;
+    struct target_context *context = branch->target->context;
+    for (size_t s = 0; branch->tables != NULL && s < branch->plan->statement_count; s++)
+        if (branch->tables[s] != NULL)
+            series_table_retire(&branch->tables[s], context->writer->ring, context->writer->shard,
+                                context->telemetry);
+    free(branch->tables);
+    branch->tables = NULL;
+}
+
+/* The table of a statement of the plan that the collection ran by. */
+static struct series_table *find_table(struct branch *branch, size_t index)
+{
+    const struct plan *plan = branch->collection.plan;
+    if (branch->plan != plan)
+        forget_tables(branch);
+    branch->plan = plan;
+    CHECK(index < plan->statement_count);
+    if (branch->tables == NULL) {
+        branch->tables = calloc(plan->statement_count, sizeof(struct series_table *));
+        CHECK(branch->tables != NULL);
     }
+    if (branch->tables[index] == NULL)
+        branch->tables[index] = series_table_create(&plan->statements[index]);
+    return branch->tables[index];
 }
 
 static void identified(void *owner, const struct plan *plan, uint64_t server_start_ns)
 {
     struct target *target = owner;
-    if (plan != target->plan) {
-        forget_tables(target);
-        target->plan = plan;
+    if (plan != target->plan)
         target->problem_mask = 0;
-    }
+    target->plan = plan;
     target->server_start_ns = server_start_ns;
     uint32_t version = plan->capabilities.version_num;
     snprintf(target->status.version, sizeof target->status.version, "%u.%u", version / 10000,
@@ -172,16 +195,7 @@ static void on_result(struct collection *collection, const struct statement *sta
 {
     struct branch *branch = collection->owner;
     struct target *target = branch->target;
-    const struct plan *plan = target->plan;
-    size_t index = (size_t)(statement - plan->statements);
-    CHECK(plan != NULL && index < plan->statement_count);
-    if (branch->tables == NULL) {
-        branch->tables = calloc(plan->statement_count, sizeof(struct series_table *));
-        CHECK(branch->tables != NULL);
-    }
-    if (branch->tables[index] == NULL)
-        branch->tables[index] = series_table_create(statement);
-
+    size_t index = (size_t)(statement - collection->plan->statements);
     struct decode_context decode = {
         .writer = target->context->writer,
         .telemetry = target->context->telemetry,
@@ -193,7 +207,7 @@ static void on_result(struct collection *collection, const struct statement *sta
         .resource = target->resource,
     };
     const char *problem = NULL;
-    branch->points += decode_result(branch->tables[index], rows, &decode, &problem);
+    branch->points += decode_result(find_table(branch, index), rows, &decode, &problem);
     uint64_t bit = 1ull << (index % 64);
     if (problem != NULL && (target->problem_mask & bit) == 0) {
         target->problem_mask |= bit;
@@ -243,6 +257,29 @@ static void log_change(const struct target *target, enum target_state before, co
             LOG_TEXT("target", target->status.name), LOG_TEXT("error", error));
 }
 
+/* What the server's state is after a collection of the branch. One database that cannot be read
+ * makes the server degraded, not down, until it is read again. */
+static void judge(struct target *target, const struct branch *branch, const char *error)
+{
+    struct target_status *status = &target->status;
+    bool main_branch = branch == target->branches;
+    status->state = target->branches[0].state;
+    for (size_t i = 1; i < target->branch_count && status->state == TARGET_UP; i++)
+        if (target->branches[i].state > TARGET_UP)
+            status->state = TARGET_DEGRADED;
+    if (status->state == TARGET_UP) {
+        status->error[0] = 0;
+        target->blamed = NULL;
+    } else if (branch->state > TARGET_UP &&
+               (target->blamed == NULL || main_branch || target->blamed == branch)) {
+        snprintf(status->error, sizeof status->error, "%s", error);
+        target->blamed = branch;
+    } else if (target->blamed == branch) {
+        snprintf(status->error, sizeof status->error, "another database cannot be read completely");
+        target->blamed = NULL;
+    }
+}
+
 static void on_done(struct collection *collection, enum collection_outcome outcome,
                     const char *error)
 {
@@ -260,6 +297,8 @@ static void on_done(struct collection *collection, enum collection_outcome outco
     struct target *target = branch->target;
     uint64_t now_ns = clock_monotonic_ns();
     branch->running = false;
+    branch->state = states[outcome];
+    branch->scrapes++;
     telemetry_add(target->context->telemetry, counters[outcome], 1);
 
     struct target_status *status = &target->status;
@@ -268,14 +307,7 @@ static void on_done(struct collection *collection, enum collection_outcome outco
     status->scrapes++;
     if (outcome == COLLECTION_FAILED)
         status->failures++;
-    /* One database that cannot be read makes the server degraded, not down. */
-    enum target_state state = states[outcome];
-    if (!main_branch && state == TARGET_DOWN)
-        state = TARGET_DEGRADED;
-    if (main_branch || (state == TARGET_DEGRADED && before == TARGET_UP)) {
-        status->state = state;
-        snprintf(status->error, sizeof status->error, "%s", error);
-    }
+    judge(target, branch, error);
     if (outcome != COLLECTION_FAILED)
         status->last_scrape_wall_ns = clock_wall_ns();
     status->connections = target->pool == NULL ? 0 : pool_connections(target->pool);
@@ -285,8 +317,8 @@ static void on_done(struct collection *collection, enum collection_outcome outco
         status->last_duration_ns = now_ns > begun_ns ? now_ns - begun_ns : 0;
         status->last_points = branch->points;
         emit_health(target, collection->due_ns);
-        log_change(target, before, error);
     }
+    log_change(target, before, status->error);
     status_write(target->slot, status);
 }
 
@@ -383,21 +415,32 @@ static struct resource *build_resource(const struct target *target)
     return resource;
 }
 
+static void add_branch(struct target *target, const char *database, bool server_only)
+{
+    struct branch *branch = &target->branches[target->branch_count++];
+    branch->target = target;
+    branch->collection.database = database;
+    branch->collection.server_only = server_only;
+    branch->collection.result = on_result;
+    branch->collection.done = on_done;
+    branch->collection.owner = branch;
+}
+
+/* What concerns the whole server comes from the maintenance database, and its tables with it unless
+ * `databases` names others only. */
 static void create_branches(struct target *target)
 {
     const struct text_list *databases = &target->server->databases;
-    /* The first listed database is the maintenance database and comes with the server's scope. */
-    target->branch_count = databases->count > 1 ? databases->count : 1;
-    target->branches = calloc(target->branch_count, sizeof *target->branches);
+    const char *maintenance = server_database(target->server);
+    bool listed = databases->count == 0;
+    for (size_t i = 0; i < databases->count; i++)
+        listed = listed || strcmp(databases->items[i], maintenance) == 0;
+    target->branches = calloc(databases->count + 1, sizeof *target->branches);
     CHECK(target->branches != NULL);
-    for (size_t i = 0; i < target->branch_count; i++) {
-        struct branch *branch = &target->branches[i];
-        branch->target = target;
-        branch->collection.database = i == 0 ? NULL : databases->items[i];
-        branch->collection.result = on_result;
-        branch->collection.done = on_done;
-        branch->collection.owner = branch;
-    }
+    add_branch(target, NULL, !listed);
+    for (size_t i = 0; i < databases->count; i++)
+        if (strcmp(databases->items[i], maintenance) != 0)
+            add_branch(target, databases->items[i], false);
 }
 
 struct target *target_create(struct target_context *context, const struct target_options *options)
@@ -441,7 +484,8 @@ void target_close(struct target *target)
 {
     wheel_cancel(target->context->pg.wheel, &target->timer);
     pool_destroy(&target->pool);
-    forget_tables(target);
+    for (size_t i = 0; i < target->branch_count; i++)
+        forget_tables(&target->branches[i]);
 }
 
 void target_free(struct target **target)
@@ -459,7 +503,11 @@ void target_free(struct target **target)
 
 uint64_t target_scrapes(const struct target *target)
 {
-    return target->status.scrapes;
+    uint64_t fewest = target->branches[0].scrapes;
+    for (size_t i = 1; i < target->branch_count; i++)
+        if (target->branches[i].scrapes < fewest)
+            fewest = target->branches[i].scrapes;
+    return fewest;
 }
 
 enum target_state target_state(const struct target *target)

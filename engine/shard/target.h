@@ -31,7 +31,7 @@ struct target *target_create(struct target_context *context, const struct target
 void target_close(struct target *target);
 void target_free(struct target **target);
 
-/* Collections finished since start, good or bad. */
+/* Collections finished since start, good or bad, of the database that has the fewest. */
 uint64_t target_scrapes(const struct target *target);
 enum target_state target_state(const struct target *target);
 

@@ -210,6 +210,9 @@ static void test_targets(void **state)
     assert_int_equal(json_integer_value(json_object_get(up, "failures")), 1);
     assert_text(json_array_get(json, 2), "error", "connect: \"R?ckweisung\"");
     json_decref(json);
+    struct reply reply = http(&scene, "GET", "/targets");
+    assert_non_null(strstr(reply.body, "\"duration_ms\":12.345,")); /* not 12.345000000000001 */
+    reply_free(&reply);
     assert_int_equal(listed(&scene, "/targets?state=down"), 2);
     assert_int_equal(listed(&scene, "/targets?state=down&limit=1"), 1);
     assert_int_equal(listed(&scene, "/targets?offset=3"), 1);

@@ -224,7 +224,7 @@ static void sources_that_cannot_be_read_are_named(void **state)
     } sources[] = {
         {"/no/such.yaml", "/no/such.yaml: cannot be opened: No such file or directory: check the "
                           "path and its permissions"},
-        {"file:/tmp", "/tmp: cannot be read: Is a directory"},
+        {"file:/tmp", "/tmp: cannot be read: Is a directory: name a file in it"},
         {"env:UNSET", "env:UNSET: variable UNSET is not set: it should hold YAML text"},
     };
     for (size_t i = 0; i < sizeof sources / sizeof sources[0]; i++) {

@@ -112,7 +112,8 @@ static void bad_references_are_refused(void **state)
         {"${file:/no/such}",
          "f.yaml:3:5: ${file:…}: /no/such: cannot be opened: No such file or directory: check the "
          "path and its permissions"},
-        {"${file:/tmp}", "f.yaml:3:5: ${file:…}: /tmp: cannot be read: Is a directory"},
+        {"${file:/tmp}",
+         "f.yaml:3:5: ${file:…}: /tmp: cannot be read: Is a directory: name a file in it"},
         {"${file:/proc/self/cmdline}", "f.yaml:3:5: ${file:/proc/self/cmdline}: has a NUL "
                                        "character: it must be text"},
     };

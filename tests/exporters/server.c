@@ -155,6 +155,11 @@ static void *serve(void *argument)
         SSL_set_fd(peer->ssl, peer->fd);
         open = SSL_accept(peer->ssl) == 1;
     }
+    if (!open) { /* closing with bytes unread would reset the connection before the alert arrives */
+        shutdown(peer->fd, SHUT_WR);
+        while (wait_readable(peer) && recv(peer->fd, head, HEAD_MAX, 0) > 0) {
+        }
+    }
     while (open && read_request(peer, head))
         open = answer(peer, note_request(peer->server, head));
     if (peer->ssl != NULL)
@@ -208,6 +213,12 @@ struct server *server_start(const struct server_step *steps, uint32_t step_count
     server->port = ntohs(address.sin_port);
     CHECK(pthread_create(&server->acceptor, NULL, accept_all, server) == 0);
     return server;
+}
+
+void server_ask_certificate(struct server *server, const char *ca_file)
+{
+    CHECK(SSL_CTX_load_verify_locations(server->tls, ca_file, NULL) == 1);
+    SSL_CTX_set_verify(server->tls, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
 }
 
 void server_stop(struct server **ret_server)

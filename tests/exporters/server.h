@@ -26,6 +26,8 @@ struct server;
 
 struct server *server_start(const struct server_step *steps, uint32_t step_count,
                             const char *cert_file, const char *key_file);
+/* From now on clients must show a certificate signed by this authority. */
+void server_ask_certificate(struct server *server, const char *ca_file);
 void server_stop(struct server **server);
 uint16_t server_port(const struct server *server);
 uint32_t server_requests(struct server *server);

@@ -25,7 +25,10 @@ static const char make_certificates[] =
     "-keyout $host.key -out $host.csr && "
     "printf 'subjectAltName=IP:%%s' $host > $host.ext && "
     "openssl x509 -req -in $host.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 "
-    "-extfile $host.ext -out $host.pem || exit 1; done";
+    "-extfile $host.ext -out $host.pem || exit 1; done && "
+    "for ca in ca other; do openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes "
+    "-subj /CN=pgweir -keyout by-$ca.key -out by-$ca.csr && openssl x509 -req -in by-$ca.csr "
+    "-CA $ca.pem -CAkey $ca.key -CAcreateserial -days 2 -out by-$ca.pem || exit 1; done";
 
 static int group_setup(void **state)
 {
@@ -118,6 +121,90 @@ static void test_verification(void **state)
         check_row(&rows[i]);
 }
 
+/* A back end that lets in only who shows a certificate of its authority. */
+struct client_row {
+    const char *what;
+    const char *cert; /* NULL: none */
+    bool as_text;     /* cert_pem and key_pem */
+    bool delivered;
+};
+
+static const struct client_row client_rows[] = {
+    {"certificate as files", "by-ca", false, true},
+    {"certificate as texts", "by-ca", true, true},
+    {"no certificate", NULL, false, false},
+    {"certificate of a stranger", "by-other", false, false},
+};
+
+static void read_text(const char *path, char text[4096])
+{
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    size_t bytes = fread(text, 1, 4095, file);
+    text[bytes] = '\0';
+    fclose(file);
+}
+
+static void check_client_row(const struct client_row *row)
+{
+    static const struct server_step steps[] = {{.status = 200}};
+    struct rig rig;
+    char url[64], ca[128], cert[128], key[128], cert_text[4096], key_text[4096];
+    snprintf(ca, sizeof ca, "%s/ca.pem", dir);
+    snprintf(cert, sizeof cert, "%s/127.0.0.1.pem", dir);
+    snprintf(key, sizeof key, "%s/127.0.0.1.key", dir);
+    struct server *server = server_start(steps, 1, cert, key);
+    server_ask_certificate(server, ca);
+    snprintf(url, sizeof url, "https://127.0.0.1:%u", server_port(server));
+    snprintf(cert, sizeof cert, "%s/%s.pem", dir, row->cert != NULL ? row->cert : "ca");
+    snprintf(key, sizeof key, "%s/%s.key", dir, row->cert != NULL ? row->cert : "ca");
+    read_text(cert, cert_text);
+    read_text(key, key_text);
+    const char *pairs[] = {"endpoint",
+                           url,
+                           "tls.ca_file",
+                           ca,
+                           "retry_on_failure.initial_interval",
+                           "10ms",
+                           "retry_on_failure.max_interval",
+                           "10ms",
+                           row->cert == NULL ? NULL
+                           : row->as_text    ? "tls.cert_pem"
+                                             : "tls.cert_file",
+                           row->as_text ? cert_text : cert,
+                           row->as_text ? "tls.key_pem" : "tls.key_file",
+                           row->as_text ? key_text : key,
+                           NULL};
+    print_message("%s\n", row->what);
+    rig_init(&rig);
+    rig_add(&rig, &otlp_http_exporter.component, pairs);
+    rig_start(&rig);
+    rig_push(&rig, 50, 0);
+    if (row->delivered) {
+        rig_wait_idle(&rig, 0);
+        assert_int_equal(rig_value(&rig, 0, TELEMETRY_POINTS_DELIVERED), 50);
+    } else {
+        char text[512];
+        rig_wait(&rig, 0, TELEMETRY_REQUESTS_RETRYABLE, 2);
+        assert_int_equal(rig_value(&rig, 0, TELEMETRY_POINTS_QUEUED), 50);
+        assert_int_equal(server_requests(server), 0);
+        assert_false(worker_healthy(rig.worker, 0, text, sizeof text));
+        if (strstr(text, "certificate") == NULL || strstr(text, "tls::cert_file") == NULL)
+            fail_msg("health says %s", text);
+        assert_int_equal(rig_value(&rig, 0, TELEMETRY_AMBIGUOUS_RESENDS), 0);
+    }
+    rig_stop(&rig, 10);
+    rig_fini(&rig);
+    server_stop(&server);
+}
+
+static void test_client_certificate(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof client_rows / sizeof client_rows[0]; i++)
+        check_client_row(&client_rows[i]);
+}
+
 /* What cannot work is an error at start that names the key and the file. */
 static void test_bad_files(void **state)
 {
@@ -154,6 +241,9 @@ static void test_bad_settings(void **state)
         {{"endpoint", "localhost:4318", NULL}, "endpoint: "},
         {{"endpoint", "ftp://host", NULL}, "scheme \"ftp\" is not supported"},
         {{"endpoint", "https://me:hunter2@host", NULL}, "must not hold a user name or password"},
+        {{"endpoint", "http://h", "proxy_url", "http://me:hunter2/x@proxy:3128", NULL},
+         "proxy_url: "},
+        {{"endpoint", "http://h", "proxy_url", "gopher://me:hunter2@proxy", NULL}, "proxy_url: "},
         {{"endpoint", "http://h", "headers.bad key", "x", NULL}, "\"bad key\" is no header name"},
         {{"endpoint", "http://h", "headers.key", "a\nb", NULL}, "headers::key: the value holds a"},
         {{"endpoint", "http://h", "tls.cert_file", "x", NULL}, "needs both cert_file and key_file"},
@@ -175,6 +265,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_verification),
+        cmocka_unit_test(test_client_certificate),
         cmocka_unit_test(test_bad_files),
         cmocka_unit_test(test_bad_settings),
     };

@@ -32,12 +32,17 @@ class CollectorFile(weir.Test):
 
     def test_runs_unchanged(self):
         with open(FILE) as file:
-            names, _ = self.run_file(file.read())
+            names, output = self.run_file(file.read())
         for name in ("postgresql.commits", "postgresql.rows", "postgresql.deadlocks",
                      "postgresql.bgwriter.checkpoint.count", "postgresql.db_size",
                      "postgresql.index.scans", "postgresql.connection.max"):
             self.assertIn(name, names)
         self.assertNotIn("postgresql.table.vacuum.count", names, "disabled in the file")
+        warned = [line for line in output.splitlines() if " warn " in line]
+        self.assertEqual(len(warned), 2, warned)
+        for line, key in zip(warned, ("connection_pool", "metrics")):
+            self.assertEqual(line.count("effect"), 1, line)
+            self.assertIn(key + " has no effect here: ", line)
 
     def test_old_alias_runs_with_a_warning(self):
         with open(FILE) as file:

@@ -23,6 +23,21 @@ class Once(weir.Test):
         for expected in ("postgresql.connection.max", "50", "postgresql.rows", "plain"):
             self.assertIn(expected, out)
 
+    def test_a_plain_dsn_to_a_server_without_tls(self):
+        """What a newcomer types, on a server as Debian installs it but without a certificate."""
+        port = self.pg.port
+        place = f"monitor:{self.pg.password}@%s:{port}/app"
+        for dsn in (f"postgresql://{place % 'localhost'}", f"postgresql://{place % '127.0.0.1'}",
+                    f"host={self.pg.directory.path} port={port} user=monitor dbname=app"):
+            with self.subTest(dsn.split("@")[-1]):
+                code, out, err = weir.once("once", dsn)
+                self.assertEqual((code, err), (0, ""))
+                self.assertIn("postgresql.connection.max", out)
+        code, _, err = weir.once("once", f"postgresql://{place % 'localhost'}?sslmode=require")
+        self.assertEqual(code, 1)
+        for word in ("SSL", "sslmode=disable"):
+            self.assertIn(word, err)
+
     def test_prometheus(self):
         code, out, err = weir.once("once", self.pg.dsn("app"), "--format", "prometheus")
         self.assertEqual((code, err), (0, ""))

@@ -57,6 +57,15 @@ class Stop(weir.Test):
             run.signal(signal.SIGINT)
             self.assertEqual(run.wait(), 0)
 
+    def test_signal_sent_twice_is_one(self):
+        """timeout(1) and others send it to the process and to its group."""
+        with weir.Sink() as sink, self.run_with(sink) as run:
+            run.wait_delivered()
+            run.signal(signal.SIGTERM)
+            time.sleep(0.02)
+            run.signal(signal.SIGTERM)
+            self.assertEqual(run.wait(), 0)
+
     def test_second_signal_ends_at_once(self):
         with weir.Sink("--delay", "60000") as sink, \
                 self.run_with(sink, "  shutdown_timeout: 60s\n", "    timeout: 60s\n") as run:

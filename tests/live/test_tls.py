@@ -122,6 +122,25 @@ class Tls(weir.Test):
         names = {p.name for body in bodies for p in weir.points_of(weir.decode(body))}
         self.assertIn("postgresql.commits", names)
 
+    def test_insecure_beside_https_is_said_to_do_nothing(self):
+        exporter = self.exporter(f"    tls:\n      insecure: true\n      ca_file: {self.ca}.crt\n")
+        with weir.Weir(weir.config(self.receiver(self.verify(self.ca)), exporter)) as run:
+            run.wait_delivered()
+            self.assertEqual(run.stop(), 0)
+            self.assertIn("tls.insecure has no effect with https://", run.output())
+
+    def test_a_dsn_without_a_word_about_tls(self):
+        """On loopback: TLS where the server wants it, without where it wants none."""
+        settings = {"ssl": "on", "ssl_cert_file": self.cert + ".crt",
+                    "ssl_key_file": self.cert + ".key"}
+        with weir.Cluster(settings=settings,
+                          hba="hostnossl all all 127.0.0.1/32 scram-sha-256\n") as plain:
+            for pg in (self.pg, plain):
+                code, out, err = weir.once(
+                    "once", f"postgresql://monitor:{pg.password}@localhost:{pg.port}/postgres")
+                self.assertEqual((code, err), (0, ""))
+                self.assertIn("postgresql.connection.max", out)
+
     def test_servers_that_do_not_fit_are_refused(self):
         for host, tls, why in (("localhost", self.verify(self.stranger), "another authority"),
                                ("127.0.0.1", self.verify(self.ca), "another name"),

@@ -11,6 +11,8 @@ import unittest
 
 BIN = os.environ.get("PGWEIR_BIN") or os.path.join(
     os.path.dirname(__file__), "..", "..", "build", "dev", "engine", "pgweir")
+SINK = os.environ.get("PGWEIR_SINK") or os.path.join(
+    os.path.dirname(__file__), "..", "..", "build", "dev", "tools", "pgweir-sink")
 
 GOOD = """receivers:
   postgresql:
@@ -126,8 +128,8 @@ class Cli(unittest.TestCase):
         with open(self.path, "wb") as file:
             file.write(text.encode(errors="surrogateescape"))
 
-    def pgweir(self, *arguments, env=None):
-        done = subprocess.run([BIN, *arguments], capture_output=True, stdin=subprocess.DEVNULL,
+    def pgweir(self, *arguments, env=None, program=BIN):
+        done = subprocess.run([program, *arguments], capture_output=True, stdin=subprocess.DEVNULL,
                               timeout=60, env={**os.environ, **(env or {})})
         out, err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
         self.assertNotIn("Sanitizer", err)
@@ -152,24 +154,89 @@ class Cli(unittest.TestCase):
                         self.assertIn(word, err)
 
     def test_files_that_cannot_be_read(self):
-        code, _, err = self.pgweir("run", "--config", "/nonexistent/weir.yaml")
+        directory = os.path.dirname(self.path)
+        for command in ("run", "validate", "print-config"):
+            for path, words in (("/nonexistent/weir.yaml", ["No such file", "check the path"]),
+                                (directory, ["Is a directory", "name a file in it"])):
+                with self.subTest(path, command=command):
+                    code, out, err = self.pgweir(command, "--config", path)
+                    self.assertEqual((code, out), (2, ""), err)
+                    for word in [path] + words:
+                        self.assertIn(word, err)
+        code, _, err = self.pgweir("catalog", directory)
         self.assertEqual(code, 2)
-        self.assertIn("/nonexistent/weir.yaml", err)
-        self.assertIn("No such file", err)
-        code, _, err = self.pgweir("validate", "--config", os.path.dirname(self.path))
-        self.assertEqual(code, 2, err)
-        self.assertNotEqual(err, "")
+        self.assertIn(directory, err)
 
     def test_bad_command_lines(self):
-        for arguments, word in ((["rum"], "rum"), (["run"], "--config"), (["run", "--confg", "x"],
-                                "--confg"), (["validate", "--config"], "--config"), (["once"],
-                                "server"), (["once", "postgresql://a@b/c", "--format", "xml"],
-                                "xml"), (["run", "--config", self.path, "more", "words"], "words")):
+        dsn = "postgresql://u:very-secret-word@h/d"
+        config = ["--config", self.path]
+        for arguments, words in (
+                ([], ["Example", "pgweir once postgresql://"]),
+                (["rum"], ['"rum"', "--help"]),
+                (["validat"], ['did you mean "validate"?']),
+                (["help", "validat"], ['did you mean "validate"?']),
+                ([dsn], ["pgweir once"]),
+                (["run"], ["which configuration", "--config /etc/pgweir/pgweir.yaml"]),
+                (["print-config"], ["--config"]),
+                (["run", "weir.yaml"], ["did you mean --config weir.yaml?"]),
+                (["run", dsn], ["pgweir once"]),
+                (["run", "--confg", "x"], ['unknown option "--confg"']),
+                (["-x"], ['unknown option "-x"']),
+                (["validate", "--config"], ["--config needs a value", "pgweir.yaml"]),
+                (["validate", "--config", ""], ["--config is empty"]),
+                (["validate"] + 33 * config, ["more than 32 --config"]),
+                (["run", *config, "more", "words"], ['"more"']),
+                (["run", *config, "--format", "table"], ["run takes no --format"]),
+                (["version", "more"], ["version", '"more"']),
+                (["once"], ["which server", "pgweir once postgresql://"]),
+                (["once", "x", dsn], ["connection string"]),
+                (["once", dsn, *config], ["once takes no --config"]),
+                (["once", dsn, "--format"], ["--format needs a value", "table"]),
+                (["once", dsn, "--format", "xml"], ['"xml"', "table, prometheus or otlp-json"]),
+                (["once", "very-secret-word"], ["pgweir once: dsn", "postgresql://user@host"])):
             with self.subTest(arguments):
                 self.write(GOOD)
-                code, _, err = self.pgweir(*arguments)
-                self.assertEqual(code, 2, err)
-                self.assertIn(word, err)
+                code, out, err = self.pgweir(*arguments)
+                self.assertEqual((code, out), (2, ""), err)
+                self.assertNotRegex(err, r"yaml:\d", "a place in a text the user never saw")
+                for word in words:
+                    self.assertIn(word, err)
+
+    def test_ignored_keys_say_why_once(self):
+        """The warning reads "KEY has no effect here: HELP"."""
+        rows = [line.split(" | ") for line in self.pgweir("reference")[1].splitlines()
+                if "| no effect |" in line]
+        self.assertGreater(len(rows), 40)
+        for row in rows:
+            self.assertNotIn("effect", row[-1].lower(), row)
+            self.assertFalse(row[-1].rstrip("| ").endswith("."), row)
+
+    def test_insecure_beside_http_is_taken_in_silence(self):
+        self.write(GOOD.replace("    headers:", "    tls: {insecure: true}\n    headers:"))
+        code, _, err = self.pgweir("validate", "--config", self.path)
+        self.assertEqual((code, err), (0, ""))
+
+    def test_bad_command_lines_of_the_sink(self):
+        for arguments, words in (
+                (["--frob"], ["--frob", "--help"]),
+                (["more"], ["more", "--help"]),
+                (["--listen"], ["--listen", "--help"]),
+                (["--listen", "4318"], ["--listen 4318", "127.0.0.1:4318"]),
+                (["--listen", "127.0.0.1:99999"], ["--listen 127.0.0.1:99999", "127.0.0.1:4318"]),
+                (["--answer", "abc"], ["--answer abc", "503,503,200"]),
+                (["--delay", "-1"], ["--delay -1", "number"]),
+                (["--dump", "/nonexistent"], ["--dump /nonexistent", "directory"]),
+                (["--log", "/nonexistent/log"], ["--log /nonexistent/log", "No such file"])):
+            with self.subTest(arguments):
+                code, out, err = self.pgweir(*arguments, program=SINK)
+                self.assertEqual((code, out), (2, ""), err)
+                for word in words:
+                    self.assertIn(word, err)
+        code, out, err = self.pgweir("--help", program=SINK)
+        self.assertEqual((code, err), (0, ""))
+        self.assertIn("Example", out)
+        code, _, err = self.pgweir("--listen", "192.0.2.1:4318", program=SINK)
+        self.assertEqual(code, 1, err)
 
     def test_good_configuration(self):
         self.write(GOOD)
