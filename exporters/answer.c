@@ -96,8 +96,8 @@ static void describe_failure(const struct http_answer *answer, char *ret_text, s
         [HTTP_UNREACHABLE] = "no connection (check the endpoint, and that it is up)",
         [HTTP_LOST] = "no answer (what was sent may have arrived; it is sent again)",
         [HTTP_TIMEOUT] = "timed out (back end slow, or timeout too short)",
-        [HTTP_UNTRUSTED] = "TLS certificate not accepted (check tls::ca_file, or tls::cert_file "
-                           "where the back end refuses ours; data is held)",
+        [HTTP_UNTRUSTED] = ("TLS certificate not accepted (check tls::ca_file, or tls::cert_file "
+                            "where the back end refuses ours; data is held)"),
         [HTTP_OVERSIZED] = "answer not understood",
     };
     snprintf(ret_text, text_bytes, "%s: %s", cures[answer->outcome], answer->text);
