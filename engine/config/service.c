@@ -170,7 +170,7 @@ static const struct option service_options[] = {
      .offset = SETTING(pages),
      .fallback = "256",
      .min = 4,
-     .max = 65536,
+     .max = 32768,
      .help = "pages of points in flight per shard at most, 32 KiB each"},
     {0},
 };
