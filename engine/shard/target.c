@@ -426,6 +426,14 @@ static void add_branch(struct target *target, const char *database, bool server_
     branch->collection.owner = branch;
 }
 
+static bool has_branch(const struct target *target, const char *database)
+{
+    for (size_t i = 1; i < target->branch_count; i++)
+        if (strcmp(target->branches[i].collection.database, database) == 0)
+            return true;
+    return false;
+}
+
 /* What concerns the whole server comes from the maintenance database, and its tables with it unless
  * `databases` names others only. */
 static void create_branches(struct target *target)
@@ -439,7 +447,8 @@ static void create_branches(struct target *target)
     CHECK(target->branches != NULL);
     add_branch(target, NULL, !listed);
     for (size_t i = 0; i < databases->count; i++)
-        if (strcmp(databases->items[i], maintenance) != 0)
+        if (strcmp(databases->items[i], maintenance) != 0 &&
+            !has_branch(target, databases->items[i]))
             add_branch(target, databases->items[i], false);
 }
 

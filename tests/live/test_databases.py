@@ -58,6 +58,13 @@ class Databases(weir.Test):
         tables, _ = self.collect("    databases: [a, b]\n")
         self.assertEqual(tables, {"of_a": {"a"}, "of_b": {"b"}})
 
+    def test_named_twice_is_collected_once(self):
+        tables, points = self.collect("    databases: [a, b, b]\n")
+        self.assertEqual(tables, {"of_a": {"a"}, "of_b": {"b"}})
+        sizes = collections.Counter(p.attributes["db.collection.name"]
+                                    for p in points if p.name == SIZE)
+        self.assertLessEqual(abs(sizes["of_a"] - sizes["of_b"]), 1)
+
     def test_only_the_maintenance_database(self):
         tables, _ = self.collect("    database: a\n")
         self.assertEqual(tables, {"of_a": {"a"}})
