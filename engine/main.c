@@ -144,6 +144,18 @@ static int read_options(int argc, char **argv, struct arguments *arguments, bool
     return EXIT_FINE;
 }
 
+/* A connection string may hold a password, which `ps` must not show: it is moved out of the
+ * process's title. */
+static const char *hide(char *word)
+{
+    static char *hidden; /* lives as long as the process */
+    hidden = strdup(word);
+    if (hidden == NULL)
+        return word;
+    memset(word, '*', strlen(word));
+    return hidden;
+}
+
 static int run_command(const struct command *command, const struct arguments *arguments)
 {
     if (arguments->source_count > 0 && (command->takes & TAKES_CONFIG) == 0)
@@ -178,7 +190,7 @@ int main(int argc, char **argv)
     if (help_wanted)
         return print_help_of(command);
     if (optind < argc && (command->takes & TAKES_OPERAND) != 0)
-        arguments.operand = argv[optind++];
+        arguments.operand = looks_like_dsn(argv[optind]) ? hide(argv[optind++]) : argv[optind++];
     if (optind < argc)
         return refuse_word(command, argv[optind]);
     return run_command(command, &arguments);

@@ -4,6 +4,7 @@ the cure, and a credential in the file is never repeated. Good input: `validate`
 `print-config` masks. Nothing here needs a server."""
 
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -265,6 +266,23 @@ class Cli(unittest.TestCase):
         code, out, _ = self.pgweir("print-config", "--config", self.path, env={"W_HOST": "h.test"})
         self.assertEqual(code, 0)
         self.assertIn("h.test:6543", out)
+
+    def test_process_title_shows_no_connection_string(self):
+        with socket.socket() as silent:
+            silent.bind(("127.0.0.1", 0))
+            silent.listen(1)
+            dsn = f"postgresql://u:very-secret-word@127.0.0.1:{silent.getsockname()[1]}/d"
+            process = subprocess.Popen([BIN, "once", dsn], stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.DEVNULL)
+            try:
+                silent.accept()[0].close()  # it has come as far as connecting
+                with open(f"/proc/{process.pid}/cmdline", encoding="utf-8") as title:
+                    words = title.read()
+            finally:
+                process.kill()
+                process.wait()
+        self.assertIn("once", words)
+        self.assertNotIn("very-secret-word", words)
 
     def test_words_of_help(self):
         for arguments in (["--help"], ["run", "--help"], ["once", "--help"], ["version"],
