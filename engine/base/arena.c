@@ -9,9 +9,10 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/memory.h"
 
 /* Blocks double, so that ten thousand small arenas (a session's) are small. */
-enum { BLOCK_BYTES_MIN = 2048, BLOCK_BYTES_MAX = 64 * 1024, ALIGNMENT = 16 };
+enum { BLOCK_BYTES_MIN = 1024, BLOCK_BYTES_MAX = 64 * 1024, ALIGNMENT = 16 };
 
 struct arena_block {
     struct arena_block *next;
@@ -28,8 +29,7 @@ void *arena_take(struct arena *arena, size_t bytes)
             size = BLOCK_BYTES_MAX;
         if (size < bytes)
             size = bytes;
-        struct arena_block *block = calloc(1, sizeof *block + size);
-        CHECK(block != NULL);
+        struct arena_block *block = xcalloc(1, sizeof *block + size);
         block->size = size;
         block->next = arena->first;
         arena->first = block;

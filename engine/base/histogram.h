@@ -35,13 +35,20 @@ static inline uint32_t histogram_index(uint64_t value)
     return index < HISTOGRAM_BUCKETS ? index : HISTOGRAM_BUCKETS - 1;
 }
 
-static inline void histogram_record(struct histogram *histogram, uint64_t value_ns)
+/* `count` times the same value. */
+static inline void histogram_record_many(struct histogram *histogram, uint64_t value_ns,
+                                         uint64_t count)
 {
-    counter_add(&histogram->buckets[histogram_index(value_ns)], 1);
-    counter_add(&histogram->count, 1);
-    counter_add(&histogram->sum_ns, value_ns);
+    counter_add(&histogram->buckets[histogram_index(value_ns)], count);
+    counter_add(&histogram->count, count);
+    counter_add(&histogram->sum_ns, value_ns * count);
     if (value_ns > counter_read(&histogram->max_ns))
         counter_set(&histogram->max_ns, value_ns);
+}
+
+static inline void histogram_record(struct histogram *histogram, uint64_t value_ns)
+{
+    histogram_record_many(histogram, value_ns, 1);
 }
 
 /* First value of bucket `index`, and of the one after it the bucket's exclusive end. */

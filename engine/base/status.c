@@ -6,16 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/check.h"
+#include "base/memory.h"
 
 enum { WORDS = (sizeof(struct target_status) + 7) / 8 };
 
 struct status_board *status_board_create(size_t count)
 {
-    struct status_board *board = calloc(1, sizeof *board);
-    CHECK(board != NULL);
-    board->slots = calloc(count > 0 ? count : 1, sizeof *board->slots);
-    CHECK(board->slots != NULL);
+    struct status_board *board = xcalloc(1, sizeof *board);
+    board->slots = xcalloc(count > 0 ? count : 1, sizeof *board->slots);
     board->count = count;
     return board;
 }

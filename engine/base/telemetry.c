@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "base/memory.h"
 
 #define X(id, owner, name, unit, kind, label, label_value, help)                                   \
     [TELEMETRY_##id] = {TELEMETRY_##owner, name, unit, TELEMETRY_##kind, label, label_value, help},
@@ -26,8 +27,7 @@ struct telemetry_set *telemetry_open(enum telemetry_owner owner, uint32_t label_
                                      const struct telemetry_label *labels)
 {
     CHECK(label_count <= TELEMETRY_LABELS_MAX);
-    struct telemetry_set *set = calloc(1, sizeof *set);
-    CHECK(set != NULL);
+    struct telemetry_set *set = xcalloc(1, sizeof *set);
     set->owner = owner;
     set->label_count = label_count;
     for (uint32_t i = 0; i < label_count; i++)
@@ -35,8 +35,7 @@ struct telemetry_set *telemetry_open(enum telemetry_owner owner, uint32_t label_
     for (int i = 0; i < TELEMETRY_HISTOGRAM_COUNT; i++) {
         if (telemetry_histograms[i].owner != owner)
             continue;
-        set->histograms[i] = calloc(1, sizeof *set->histograms[i]);
-        CHECK(set->histograms[i] != NULL);
+        set->histograms[i] = xcalloc(1, sizeof *set->histograms[i]);
     }
     set->next = atomic_load(&first_set);
     while (!atomic_compare_exchange_weak(&first_set, &set->next, set))

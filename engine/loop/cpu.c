@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/check.h"
+#include "base/memory.h"
 
 enum { CPUS_MAX = 8192, PATH_BYTES = 4096, CGROUP_DEPTH = 64 };
 
@@ -144,7 +144,7 @@ uint32_t cpu_usable_count(void)
 {
     size_t bytes = CPU_ALLOC_SIZE(CPUS_MAX);
     cpu_set_t *set = CPU_ALLOC(CPUS_MAX);
-    CHECK(set != NULL);
+    xdone(set != NULL);
     uint32_t cores = (uint32_t)affinity(set, bytes);
     CPU_FREE(set);
     uint32_t quota = cpu_quota_count("");
@@ -156,7 +156,7 @@ bool cpu_pin_thread(uint32_t index)
 {
     size_t bytes = CPU_ALLOC_SIZE(CPUS_MAX);
     cpu_set_t *set = CPU_ALLOC(CPUS_MAX);
-    CHECK(set != NULL);
+    xdone(set != NULL);
     int count = affinity(set, bytes);
     int left = count > 0 ? (int)(index % (uint32_t)count) : -1;
     int cpu = left < 0 ? CPUS_MAX : 0;

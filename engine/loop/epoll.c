@@ -20,6 +20,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/memory.h"
 
 enum { EVENTS_PER_WAIT = 512 };
 
@@ -43,8 +44,7 @@ static void epoll_close(struct loop *loop)
 static bool epoll_open(struct loop *loop, const struct loop_sizes *sizes, struct error *error)
 {
     (void)sizes;
-    struct epoll *epoll = calloc(1, sizeof *epoll);
-    CHECK(epoll != NULL);
+    struct epoll *epoll = xcalloc(1, sizeof *epoll);
     loop->kernel = epoll;
     epoll->fd = epoll_create1(EPOLL_CLOEXEC);
     struct epoll_event event = {

@@ -25,6 +25,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/memory.h"
 
 _Static_assert(EPOLLIN == POLLIN && EPOLLOUT == POLLOUT && EPOLLERR == POLLERR &&
                    EPOLLHUP == POLLHUP,
@@ -121,8 +122,7 @@ bool loop_create_sized(struct loop **ret_loop, enum loop_kind kind, uint32_t wat
                        const struct loop_sizes *sizes, struct error *error)
 {
     CHECK(watches_max > 0 && watches_max < 1u << TOKEN_SLOT_BITS);
-    struct loop *loop = calloc(1, sizeof *loop);
-    CHECK(loop != NULL);
+    struct loop *loop = xcalloc(1, sizeof *loop);
     loop->wake_fd = -1;
     loop->free_first = loop->ready_first = loop->ready_last = WATCH_NONE;
     loop->watches_max = watches_max;

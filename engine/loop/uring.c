@@ -28,6 +28,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/memory.h"
 
 enum {
     SQ_ENTRIES_MAX = 1024,
@@ -167,8 +168,7 @@ static bool uring_open(struct loop *loop, const struct loop_sizes *asked, struct
 {
     if (!probe(asked->flag_set, error))
         return false;
-    struct uring *uring = calloc(1, sizeof *uring);
-    CHECK(uring != NULL);
+    struct uring *uring = xcalloc(1, sizeof *uring);
     uint32_t polls = loop->watches_max + 1;
     struct loop_sizes sizes = {
         .sq_entries = bounded(polls, CQ_ENTRIES_MIN / 2, SQ_ENTRIES_MAX),

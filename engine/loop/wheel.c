@@ -21,6 +21,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/memory.h"
 
 enum {
     DIGIT_BITS = 8,
@@ -188,8 +189,7 @@ static void collect_due(struct wheel *wheel, uint64_t now_ns, struct timer **tai
 
 struct wheel *wheel_create(uint64_t now_ns)
 {
-    struct wheel *wheel = calloc(1, sizeof *wheel);
-    CHECK(wheel != NULL);
+    struct wheel *wheel = xcalloc(1, sizeof *wheel);
     wheel->tick = now_ns / NS_PER_MS;
     wheel->next_ns = UINT64_MAX;
     return wheel;
