@@ -15,6 +15,7 @@
 #include <pgweir/limits.h>
 
 #include "base/check.h"
+#include "base/memory.h"
 #include "base/utf8.h"
 
 #include <limits.h>
@@ -54,13 +55,17 @@ static uint8_t *put_bytes(uint8_t *at, const void *data, size_t bytes)
     return at + bytes;
 }
 
-/* Room for `bytes` more, or NULL and the builder is marked full. */
+/* Room for one more attribute of `bytes`, or NULL and the builder is marked full. */
 static uint8_t *reserve(struct attrs_builder *builder, size_t bytes)
 {
-    if (bytes > sizeof builder->otlp - builder->used) {
+    const uint32_t most =
+        builder->tag == ATTRS_RESOURCE ? LIMIT_RESOURCE_ATTRIBUTES : LIMIT_POINT_ATTRIBUTES;
+    if (builder->count == most || bytes > sizeof builder->otlp - builder->used) {
         builder->full = true;
+        builder->cut++;
         return NULL;
     }
+    builder->count++;
     uint8_t *at = builder->otlp + builder->used;
     builder->used += (uint32_t)bytes;
     return at;
@@ -71,6 +76,11 @@ static uint8_t *reserve(struct attrs_builder *builder, size_t bytes)
 static uint8_t *begin_attribute(struct attrs_builder *builder, const char *key, size_t any_bytes)
 {
     size_t key_bytes = strlen(key);
+    if (key_bytes > LIMIT_ATTRIBUTE_NAME_BYTES) {
+        builder->full = true;
+        builder->cut++;
+        return NULL;
+    }
     size_t body = 1 + varint_bytes(key_bytes) + key_bytes + 1 + varint_bytes(any_bytes) + any_bytes;
     uint8_t *at = reserve(builder, 1 + varint_bytes(body) + body);
     if (!at)
@@ -88,7 +98,7 @@ void attrs_begin(struct attrs_builder *builder, enum attrs_tag tag)
 {
     builder->tag = (uint8_t)tag;
     builder->full = false;
-    builder->used = 0;
+    builder->cut = builder->count = builder->used = 0;
 }
 
 void attrs_add_text(struct attrs_builder *builder, const char *key, const char *value,
@@ -102,6 +112,7 @@ void attrs_add_text(struct attrs_builder *builder, const char *key, const char *
     *at++ = TEXT;
     at = put_varint(at, bytes);
     put_bytes(at, clean, bytes);
+    builder->cut += value_bytes > LIMIT_ATTRIBUTE_BYTES;
 }
 
 void attrs_add_int(struct attrs_builder *builder, const char *key, int64_t value)
@@ -176,8 +187,7 @@ void attrs_add_all(struct attrs_builder *builder, const struct attrs *attrs)
 
 struct attrs *attrs_finish(const struct attrs_builder *builder)
 {
-    struct attrs *attrs = malloc(sizeof *attrs + builder->used);
-    CHECK(attrs);
+    struct attrs *attrs = xmalloc(sizeof *attrs + builder->used);
     attrs->bytes = builder->used;
     attrs->tag = builder->tag;
     memcpy(attrs->otlp, builder->otlp, builder->used);

@@ -23,7 +23,9 @@ struct attrs {
 /* Collects one set; about 16 KiB, so live on a stack or in a shard, not in an object per target. */
 struct attrs_builder {
     uint8_t tag;
-    bool full; /* something did not fit and was left out: count it */
+    bool full;    /* something did not fit and was left out */
+    uint32_t cut; /* attributes that were left out or whose value was cut: count them */
+    uint32_t count;
     uint32_t used;
     uint8_t otlp[16384];
 };
@@ -31,7 +33,9 @@ struct attrs_builder {
 void attrs_begin(struct attrs_builder *builder, enum attrs_tag tag);
 
 /* Text is made valid UTF-8 (bad bytes become U+FFFD) and cut to LIMIT_ATTRIBUTE_BYTES at a
- * character's end. Keys are NUL-terminated constants. An existing key is not looked for. */
+ * character's end. Keys are NUL-terminated constants. An existing key is not looked for. An
+ * attribute with a longer name than LIMIT_ATTRIBUTE_NAME_BYTES is left out, and so is one more than
+ * a point or a resource may have. */
 void attrs_add_text(struct attrs_builder *builder, const char *key, const char *value,
                     size_t value_bytes);
 void attrs_add_int(struct attrs_builder *builder, const char *key, int64_t value);

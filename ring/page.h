@@ -20,16 +20,17 @@
  * nothing is ever sorted or grouped afterwards. Runs of the same metric stand next to each other
  * (they differ in `fixed`: source=heap_read, source=heap_hit).
  *
- * Attribute sets, resources and metrics are borrowed. Their owner frees one only after every page
- * filled before it was retired has come back (ring_returned_sequence()): lanes are first in, first
- * out, so this is an exact grace period and needs no epochs. */
+ * Attribute sets, resources, metrics and distributions are borrowed. Their owner frees one only
+ * after every page filled before it was retired has come back (ring_returned_sequence()): lanes are
+ * first in, first out, so this is an exact grace period and needs no epochs. */
 
 struct point {
     const struct attrs *attrs; /* tag ATTRS_POINT; never NULL (an empty set where there are none) */
     uint64_t start_ns;         /* counters: since when they count, wall clock; 0: not known */
     union {
-        int64_t integer; /* metric->value == METRIC_INT */
-        double real;     /* METRIC_DOUBLE */
+        int64_t integer;                         /* metric->value == METRIC_INT */
+        double real;                             /* METRIC_DOUBLE */
+        const struct distribution *distribution; /* METRIC_DISTRIBUTION; never NULL */
     } value;
 };
 

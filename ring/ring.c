@@ -31,6 +31,7 @@ enum {
     CACHE_LINE = 64,
     PAGES_PER_SHARD_MAX = 1 << 15, /* 1 GiB of pages */
     LANE_SLOTS_MIN = 4,            /* ck_ring's own minimum */
+    ROUTES_MAX = 32,
 };
 
 /* One shard's pages and lanes; each part on cache lines of its own. */
@@ -58,7 +59,8 @@ struct ring {
     /* shared */
     _Alignas(
         CACHE_LINE) _Atomic uint32_t asleep; /* 0: awake; else wake at so many pages in a lane */
-    _Alignas(CACHE_LINE) int wake_fd;        /* from here on read only */
+    _Alignas(CACHE_LINE) _Atomic uint8_t pressures[ROUTES_MAX]; /* by the worker, rarely */
+    _Alignas(CACHE_LINE) int wake_fd;                           /* from here on read only */
     uint32_t lane_count;
     struct lane *lanes;
 };
@@ -316,10 +318,33 @@ void ring_wake(struct ring *ring)
     CHECK(written == sizeof one || errno == EAGAIN); /* EAGAIN: it is readable anyway */
 }
 
+void ring_put_pressure(struct ring *ring, uint32_t route, uint32_t level)
+{
+    CHECK(route < ROUTES_MAX && level <= RING_PRESSURE_MAX);
+    atomic_store_explicit(&ring->pressures[route], (uint8_t)level, memory_order_relaxed);
+}
+
+uint32_t ring_pressure(const struct ring *ring, uint32_t route)
+{
+    CHECK(route < ROUTES_MAX);
+    return atomic_load_explicit(&ring->pressures[route], memory_order_relaxed);
+}
+
 uint64_t ring_waiting(const struct ring *ring)
 {
     uint64_t waiting = 0;
     for (uint32_t i = 0; i < ring->lane_count; i++)
         waiting += ck_ring_size(&ring->lanes[i].out);
     return waiting;
+}
+
+double ring_fill(const struct ring *ring)
+{
+    double most = 0;
+    for (uint32_t i = 0; i < ring->lane_count; i++) {
+        const struct lane *lane = &ring->lanes[i];
+        double fill = (double)ck_ring_size(&lane->out) / (double)lane->page_count;
+        most = fill > most ? fill : most;
+    }
+    return most;
 }

@@ -55,5 +55,14 @@ int ring_wake_fd(const struct ring *ring);
 /* Any thread: wakes the worker for a reason of its own (stop). */
 void ring_wake(struct ring *ring);
 
+/* How much less of a route should be collected: 0 nothing less, up to RING_PRESSURE_MAX. The worker puts, any shard
+ * looks whenever it plans; a relaxed number, no hand-over of anything. `route` < 32. */
+enum { RING_PRESSURE_MAX = 4 };
+void ring_put_pressure(struct ring *ring, uint32_t route, uint32_t level);
+uint32_t ring_pressure(const struct ring *ring, uint32_t route);
+
 /* Any thread, a snapshot for gauges: pages pushed and not yet taken. */
 uint64_t ring_waiting(const struct ring *ring);
+
+/* The same as share of a shard's pages, of the fullest lane: 0 to 1. */
+double ring_fill(const struct ring *ring);

@@ -122,6 +122,50 @@ static void test_full(void **state)
     attrs_destroy(&attrs);
 }
 
+/* Names that are too long, values that are too long, more attributes than a set may have: left out
+ * or cut, and counted. */
+static void test_limits(void **state)
+{
+    (void)state;
+    static char name[LIMIT_ATTRIBUTE_NAME_BYTES + 2], text[LIMIT_ATTRIBUTE_BYTES + 1];
+    static const struct {
+        enum attrs_tag tag;
+        int most;
+    } sets[] = {{ATTRS_POINT, LIMIT_POINT_ATTRIBUTES}, {ATTRS_RESOURCE, LIMIT_RESOURCE_ATTRIBUTES}};
+    memset(name, 'n', sizeof name - 1);
+    memset(text, 't', sizeof text);
+    for (size_t i = 0; i < 2; i++) {
+        struct attr attr;
+        size_t position = 0;
+        attrs_begin(&builder, sets[i].tag);
+        attrs_add_int(&builder, name, 1);
+        assert_true(builder.full);
+        assert_int_equal(builder.cut, 1);
+        attrs_add_int(&builder, name + 1, 2);
+        attrs_add_text(&builder, "text", text, sizeof text - 1);
+        assert_int_equal(builder.cut, 1);
+        attrs_add_text(&builder, "text", text, sizeof text);
+        assert_int_equal(builder.cut, 2);
+        for (int n = 3; n < sets[i].most; n++)
+            attrs_add_int(&builder, "n", n);
+        assert_int_equal(builder.cut, 2);
+        attrs_add_int(&builder, "one too many", 1);
+        assert_int_equal(builder.cut, 3);
+        struct attrs *attrs = attrs_finish(&builder);
+        int count = 0;
+        while (attrs_next(attrs, &position, &attr))
+            count++;
+        assert_int_equal(count, sets[i].most);
+        attrs_begin(&builder, sets[i].tag);
+        assert_true(!builder.full && builder.cut == 0);
+        attrs_add_all(&builder, attrs);
+        assert_int_equal(builder.cut, 0);
+        attrs_add_all(&builder, attrs);
+        assert_int_equal(builder.cut, sets[i].most);
+        attrs_destroy(&attrs);
+    }
+}
+
 #define BAD "\xef\xbf\xbd"
 
 static void test_utf8_rows(void **state)
@@ -246,13 +290,10 @@ static void test_long_text_is_cut(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_known_bytes),
-        cmocka_unit_test(test_read_back_and_add_all),
-        cmocka_unit_test(test_full),
-        cmocka_unit_test(test_utf8_rows),
-        cmocka_unit_test(test_utf8_cut),
-        cmocka_unit_test(test_utf8_property),
-        cmocka_unit_test(test_long_text_is_cut),
+        cmocka_unit_test(test_known_bytes),   cmocka_unit_test(test_read_back_and_add_all),
+        cmocka_unit_test(test_full),          cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_utf8_rows),     cmocka_unit_test(test_utf8_cut),
+        cmocka_unit_test(test_utf8_property), cmocka_unit_test(test_long_text_is_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -175,6 +175,7 @@ static void test_return_lane(void **state)
     }
     assert_null(ring_acquire(ring, 0));
     assert_int_equal(ring_waiting(ring), 3);
+    assert_true(ring_fill(ring) > 0 && ring_fill(ring) <= 1);
     assert_int_equal(ring_returned_sequence(ring, 0), 0);
     for (int i = 0; i < 3; i++) {
         struct page *page = ring_take(ring);
@@ -320,13 +321,34 @@ static void test_bad_sizes(void **state)
     }
 }
 
+static void level_too_high(void *ring)
+{
+    ring_put_pressure(ring, 0, RING_PRESSURE_MAX + 1);
+}
+
+/* A number a route, 0 until the worker says otherwise. */
+static void test_pressure(void **state)
+{
+    (void)state;
+    struct ring *ring = open_ring(2, 4);
+    for (uint32_t route = 0; route < 32; route++)
+        assert_int_equal(ring_pressure(ring, route), 0);
+    ring_put_pressure(ring, 0, RING_PRESSURE_MAX);
+    ring_put_pressure(ring, 31, 2);
+    ring_put_pressure(ring, 0, 1);
+    for (uint32_t route = 0; route < 32; route++)
+        assert_int_equal(ring_pressure(ring, route), route == 0 ? 1 : route == 31 ? 2 : 0);
+    assert_true(dies(level_too_high, ring));
+    ring_destroy(&ring);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_flood),         cmocka_unit_test(test_sleep_and_wake),
         cmocka_unit_test(test_return_lane),   cmocka_unit_test(test_sweep_is_fair),
         cmocka_unit_test(test_wake_protocol), cmocka_unit_test(test_misuse_dies),
-        cmocka_unit_test(test_bad_sizes),
+        cmocka_unit_test(test_bad_sizes),     cmocka_unit_test(test_pressure),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
