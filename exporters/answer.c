@@ -73,7 +73,8 @@ static const char *cure(int status)
     switch (status) {
     case 401:
     case 403:
-        return "check the credentials (headers of the exporter); data is held meanwhile";
+        return "authentication failed, check the credentials (headers of the exporter); data is "
+               "held meanwhile";
     case 404:
         return "check the path of the endpoint";
     case 413:

@@ -4,7 +4,8 @@
  *   | space                     free | head: newest piece | … | oldest piece | end
  *
  * and handed over when the batch closes; the destination compresses it from there, so one block
- * serves for ever. It is as large as a body may be; pages never touched cost no memory.
+ * serves for ever. It is as large as a body may be; pages never touched cost no memory. (Remote
+ * write's, in which time must grow, is written head to tail.)
  *
  * A page's points are cut where a batch is full, so send_batch_max_size is met exactly. A slice
  * that does not fit into what is left of the block closes the batch and goes into the next; one
@@ -19,8 +20,11 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/memory.h"
 #include "exporters/ledger.h"
 #include "exporters/otlp/json.h"
+
+enum batch_cause { CLOSED_BY_SIZE, CLOSED_BY_AGE, CLOSED_BY_SPACE };
 
 enum {
     BATCH_BODY_BYTES = 8 << 20,
@@ -31,36 +35,43 @@ _Static_assert((int)BATCH_BODY_BYTES > 4 * (int)LIMIT_ATTRS_BYTES,
                "a point with its attributes fits");
 
 struct batch {
-    const struct batch_settings *settings;
+    bool processed;                 /* there is a batch processor; else settings mean nothing */
+    struct batch_settings settings; /* as configured, then as tuned */
+    struct batch_tally tally;
     struct destination *destination;
     struct telemetry_set *set;
     enum body_format format;
     uint32_t variant;
     uint64_t points;
-    uint64_t opened_ns; /* when the first points came */
-    uint64_t due_ns;    /* when the oldest collection in it was due */
-    uint8_t *space, *head;
+    uint64_t opened_ns;    /* when the first points came */
+    uint64_t due_ns;       /* when the oldest collection in it was due */
+    uint8_t *space, *head; /* head: where the body begins; of BODY_REMOTE_WRITE, where it ends */
+    const uint8_t *space_end;
     struct otlp_json *json;
 };
 
 struct batch *batch_create(const struct batch_settings *settings, struct destination *destination,
                            uint32_t variant)
 {
-    struct batch *batch = calloc(1, sizeof *batch);
-    CHECK(batch != NULL);
-    batch->settings = settings;
+    struct batch *batch = xcalloc(1, sizeof *batch);
+    batch->processed = settings != NULL;
+    if (settings != NULL)
+        batch->settings = *settings;
     batch->destination = destination;
     batch->set = destination_telemetry(destination);
     batch->format = destination_format(destination);
     batch->variant = variant;
-    if (batch->format == BODY_PROTO) {
+    if (batch->format == BODY_PROTO || batch->format == BODY_REMOTE_WRITE) {
         batch->space = mmap(NULL, BATCH_BODY_BYTES, PROT_READ | PROT_WRITE,
                             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         CHECK(batch->space != MAP_FAILED);
-        batch->head = batch->space + BATCH_BODY_BYTES;
+        size_t most = destination_body_bytes_max(destination);
+        batch->space_end =
+            batch->space + (most > 0 && most < BATCH_BODY_BYTES ? most : BATCH_BODY_BYTES);
+        batch->head = batch->space + (batch->format == BODY_PROTO ? BATCH_BODY_BYTES : 0);
     } else if (batch->format == BODY_JSON) {
         batch->json = otlp_json_create();
-        CHECK(batch->json != NULL);
+        xdone(batch->json != NULL);
     }
     return batch;
 }
@@ -78,12 +89,14 @@ void batch_destroy(struct batch **batch)
     *batch = NULL;
 }
 
-void batch_close(struct batch *batch, uint64_t now_ns)
+static void close_batch(struct batch *batch, enum batch_cause cause, uint64_t now_ns)
 {
-    if (batch->points == 0)
-        return;
     uint64_t points = batch->points;
     batch->points = 0;
+    batch->tally.by_size += cause == CLOSED_BY_SIZE;
+    batch->tally.by_age += cause == CLOSED_BY_AGE;
+    batch->tally.by_space += cause == CLOSED_BY_SPACE;
+    batch->tally.points += points;
     telemetry_record(batch->set, TELEMETRY_HISTOGRAM_BATCH_AGE, now_ns - batch->opened_ns);
     switch (batch->format) {
     case BODY_PROTO: {
@@ -95,28 +108,45 @@ void batch_close(struct batch *batch, uint64_t now_ns)
     }
     case BODY_JSON: {
         char *text = otlp_json_take(batch->json, false);
-        CHECK(text != NULL);
+        xdone(text != NULL);
         destination_finish(batch->destination, (const uint8_t *)text, strlen(text), points,
                            batch->due_ns);
         free(text);
         break;
     }
+    case BODY_REMOTE_WRITE:
+        destination_finish(batch->destination, batch->space, (size_t)(batch->head - batch->space),
+                           points, batch->due_ns);
+        batch->head = batch->space;
+        break;
     case BODY_NONE:
         destination_finish(batch->destination, NULL, 0, points, batch->due_ns);
         break;
     }
 }
 
+void batch_close(struct batch *batch, uint64_t now_ns)
+{
+    if (batch->points > 0)
+        close_batch(batch, CLOSED_BY_AGE, now_ns);
+}
+
 static bool encode(struct batch *batch, const struct page *page, struct page_slice slice)
 {
+    uint8_t *head;
     switch (batch->format) {
     case BODY_PROTO: {
-        uint8_t *head = otlp_encode(page, slice, batch->variant, batch->space, batch->head);
+        head = otlp_encode(page, slice, batch->variant, batch->space, batch->head);
         if (head == NULL)
             return false;
         batch->head = head;
         return true;
     }
+    case BODY_REMOTE_WRITE:
+        head = destination_encode(batch->destination, page, slice, batch->variant,
+                                  (struct space){batch->head, batch->space_end});
+        batch->head = head != NULL ? head : batch->head;
+        return head != NULL;
     case BODY_JSON:
         if (batch->points + slice.count > BATCH_JSON_POINTS_MAX && batch->points > 0)
             return false;
@@ -132,15 +162,15 @@ static bool encode(struct batch *batch, const struct page *page, struct page_sli
 /* Points that may still join the batch. */
 static uint64_t room(const struct batch *batch)
 {
-    if (batch->settings == NULL || batch->settings->send_batch_max_size == 0)
+    if (!batch->processed || batch->settings.send_batch_max_size == 0)
         return UINT32_MAX;
-    return (uint64_t)batch->settings->send_batch_max_size - batch->points;
+    return (uint64_t)batch->settings.send_batch_max_size - batch->points;
 }
 
 static bool full(const struct batch *batch)
 {
-    const struct batch_settings *settings = batch->settings;
-    return settings != NULL && (batch->points >= (uint64_t)settings->send_batch_size ||
+    const struct batch_settings *settings = &batch->settings;
+    return batch->processed && (batch->points >= (uint64_t)settings->send_batch_size ||
                                 settings->timeout_ns == 0 || room(batch) == 0);
 }
 
@@ -156,16 +186,17 @@ static void join(struct batch *batch, const struct page *page, uint32_t points, 
 }
 
 /* Closes; returns how long that took, which is no part of encoding. */
-static uint64_t close_timed(struct batch *batch, uint64_t now_ns)
+static uint64_t close_timed(struct batch *batch, enum batch_cause cause, uint64_t now_ns)
 {
     uint64_t before_ns = clock_monotonic_ns();
-    batch_close(batch, now_ns);
+    close_batch(batch, cause, now_ns);
     return clock_monotonic_ns() - before_ns;
 }
 
 void batch_add(struct batch *batch, const struct page *page, uint64_t now_ns)
 {
     ledger_collect(batch->set, page->point_count, page->dropped_points);
+    page = destination_view(batch->destination, page, batch->variant);
     uint64_t before_ns = clock_monotonic_ns();
     uint32_t first = 0, limit = UINT32_MAX;
     while (first < page->point_count) {
@@ -178,9 +209,9 @@ void batch_add(struct batch *batch, const struct page *page, uint64_t now_ns)
             first += slice.count;
             limit = UINT32_MAX;
             if (full(batch))
-                before_ns += close_timed(batch, now_ns);
+                before_ns += close_timed(batch, CLOSED_BY_SIZE, now_ns);
         } else if (batch->points > 0) {
-            before_ns += close_timed(batch, now_ns);
+            before_ns += close_timed(batch, CLOSED_BY_SPACE, now_ns);
         } else if (slice.count > 1) {
             limit = slice.count / 2;
         } else {
@@ -195,7 +226,40 @@ uint64_t batch_deadline_ns(const struct batch *batch)
 {
     if (batch->points == 0)
         return UINT64_MAX;
-    return batch->settings == NULL ? 0 : batch->opened_ns + batch->settings->timeout_ns;
+    return !batch->processed ? 0 : batch->opened_ns + batch->settings.timeout_ns;
+}
+
+const struct batch_settings *batch_settings(const struct batch *batch)
+{
+    return batch->processed ? &batch->settings : NULL;
+}
+
+void batch_set_size(struct batch *batch, int64_t points)
+{
+    int64_t most = batch->settings.send_batch_max_size;
+    CHECK(batch->processed && points > 0);
+    batch->settings.send_batch_size = most != 0 && points > most ? most : points;
+}
+
+void batch_set_timeout(struct batch *batch, uint64_t timeout_ns)
+{
+    CHECK(batch->processed && timeout_ns > 0);
+    batch->settings.timeout_ns = timeout_ns;
+}
+
+const struct batch_tally *batch_tally(const struct batch *batch)
+{
+    return &batch->tally;
+}
+
+uint64_t batch_points(const struct batch *batch)
+{
+    return batch->points;
+}
+
+uint64_t batch_due_ns(const struct batch *batch)
+{
+    return batch->points == 0 ? UINT64_MAX : batch->due_ns;
 }
 
 static bool validate(const void *settings, struct error *error)

@@ -6,13 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/check.h"
+#include "base/distribution.h"
+#include "base/memory.h"
 #include "exporters/walk.h"
 
 static struct attrs *copy(const struct attrs *attrs)
 {
-    struct attrs *own = malloc(sizeof *own + attrs->bytes);
-    CHECK(own != NULL);
+    struct attrs *own = xmalloc(sizeof *own + attrs->bytes);
     memcpy(own, attrs, sizeof *own + attrs->bytes);
     return own;
 }
@@ -28,8 +28,7 @@ static uint32_t find_resource(struct collection *collection, const struct attrs 
         return UINT32_MAX;
     if ((collection->resource_count & (collection->resource_count - 1)) == 0) {
         size_t space = collection->resource_count == 0 ? 1 : 2 * collection->resource_count;
-        collection->resources = realloc(collection->resources, space * sizeof(struct attrs *));
-        CHECK(collection->resources != NULL);
+        collection->resources = xrealloc(collection->resources, space * sizeof(struct attrs *));
     }
     collection->resources[collection->resource_count] = copy(attrs);
     return (uint32_t)collection->resource_count++;
@@ -39,8 +38,7 @@ static struct attrs *join(const struct attrs *fixed, const struct attrs *attrs)
 {
     if (fixed == NULL)
         return copy(attrs);
-    struct attrs *joined = malloc(sizeof *joined + fixed->bytes + attrs->bytes);
-    CHECK(joined != NULL);
+    struct attrs *joined = xmalloc(sizeof *joined + fixed->bytes + attrs->bytes);
     *joined = (struct attrs){.bytes = fixed->bytes + attrs->bytes, .tag = attrs->tag};
     memcpy(joined->otlp, fixed->otlp, fixed->bytes);
     memcpy(joined->otlp + fixed->bytes, attrs->otlp, attrs->bytes);
@@ -65,8 +63,7 @@ void collection_add(struct collection *collection, const struct page *page, stru
         if (collection->point_count == collection->point_space) {
             collection->point_space += collection->point_space + 1024;
             collection->points =
-                realloc(collection->points, collection->point_space * sizeof *collection->points);
-            CHECK(collection->points != NULL);
+                xrealloc(collection->points, collection->point_space * sizeof *collection->points);
         }
         struct collected *own = &collection->points[collection->point_count];
         *own = (struct collected){.metric = run->metric,
@@ -74,6 +71,8 @@ void collection_add(struct collection *collection, const struct page *page, stru
                                   .attrs = join(run->fixed, point->attrs),
                                   .order = collection->point_count++};
         memcpy(&own->value, &point->value, sizeof own->value);
+        if (!metric_is_number(run->metric))
+            own->value.distribution = distribution_copy(point->value.distribution);
     }
 }
 
@@ -94,8 +93,11 @@ void collection_sort(struct collection *collection)
 
 void collection_fini(struct collection *collection)
 {
-    for (size_t i = 0; i < collection->point_count; i++)
+    for (size_t i = 0; i < collection->point_count; i++) {
         free(collection->points[i].attrs);
+        if (!metric_is_number(collection->points[i].metric))
+            distribution_destroy(&collection->points[i].value.distribution);
+    }
     for (size_t i = 0; i < collection->resource_count; i++)
         free(collection->resources[i]);
     free(collection->points);
@@ -117,6 +119,25 @@ static void print_pairs(FILE *stream, const struct attrs *attrs)
         else
             fprintf(stream, "%lld", (long long)attr.number);
         separator = " ";
+    }
+}
+
+static void print_value(FILE *stream, const struct collected *point)
+{
+    switch (point->metric->value) {
+    case METRIC_INT:
+        fprintf(stream, "%20lld", (long long)point->value.integer);
+        break;
+    case METRIC_DOUBLE:
+        fprintf(stream, "%20.6g", point->value.real);
+        break;
+    case METRIC_DISTRIBUTION: {
+        char text[32];
+        snprintf(text, sizeof text, "p99 %.6g",
+                 distribution_quantile(point->value.distribution, 0.99));
+        fprintf(stream, "%20s", text);
+        break;
+    }
     }
 }
 
@@ -142,11 +163,8 @@ void collection_print_table(const struct collection *collection, FILE *stream)
             const struct collected *point = &collection->points[i];
             if (point->resource != r)
                 continue;
-            if (point->metric->value == METRIC_INT)
-                fprintf(stream, "%-*s %20lld", width, point->metric->name,
-                        (long long)point->value.integer);
-            else
-                fprintf(stream, "%-*s %20.6g", width, point->metric->name, point->value.real);
+            fprintf(stream, "%-*s ", width, point->metric->name);
+            print_value(stream, point);
             fprintf(stream, " %-14s ", point->metric->unit);
             print_pairs(stream, point->attrs);
             fputc('\n', stream);

@@ -13,6 +13,7 @@ struct collected {
     union {
         int64_t integer;
         double real;
+        struct distribution *distribution; /* a copy of its own */
     } value;
     uint64_t order; /* of arrival */
 };
@@ -41,7 +42,8 @@ void collection_print_table(const struct collection *collection, FILE *stream);
 
 /* Prometheus text format 0.0.4. Names are OTLP's with every character that is not allowed replaced
  * by "_"; counters end in _total, other names that end like a part of a histogram (_count, _sum,
- * _bucket) in _value. Values keep their unit, which HELP names. Attributes of the resource are
- * labels of target_info, and of every sample where there is more than one resource. Source:
- * prometheus.io/docs/instrumenting/exposition_formats, OTLP metrics data model "Prometheus". */
+ * _bucket) in _value. Distributions become classic histograms. Values keep their unit, which HELP
+ * names. Attributes of the resource are labels of target_info, and of every sample where there is
+ * more than one resource. Source: prometheus.io/docs/instrumenting/exposition_formats, OTLP metrics
+ * data model "Prometheus". */
 void collection_print_prometheus(const struct collection *collection, FILE *stream);

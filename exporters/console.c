@@ -8,8 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/check.h"
 #include "base/clock.h"
+#include "base/memory.h"
 #include "exporters/collection.h"
 #include "exporters/exporter.h"
 #include "exporters/otlp/json.h"
@@ -41,8 +41,7 @@ static bool open_exporter(const char *id, const void *given, struct exporter_out
 {
     (void)id, (void)error;
     const struct console_settings *settings = given;
-    struct console *console = calloc(1, sizeof *console);
-    CHECK(console != NULL);
+    struct console *console = xcalloc(1, sizeof *console);
     console->format = (enum console_format)settings->format;
     console->interval_ns = settings->interval_ns;
     console->terminal = isatty(STDOUT_FILENO) == 1;

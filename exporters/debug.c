@@ -2,14 +2,16 @@
 /* The debug exporter, as the Collector's: basic counts, normal a line a point, detailed everything.
  * Runs on the worker and writes there to standard error or output: not for a large fleet. Text is
  * collected per batch and leaves in one write. */
+#include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "base/check.h"
 #include "base/clock.h"
+#include "base/distribution.h"
+#include "base/memory.h"
 #include "exporters/exporter.h"
 #include "exporters/walk.h"
 
@@ -51,13 +53,12 @@ static bool open_exporter(const char *id, const void *given, struct exporter_out
 {
     (void)id, (void)error;
     const struct debug_settings *settings = given;
-    struct debug *debug = calloc(1, sizeof *debug);
-    CHECK(debug != NULL);
+    struct debug *debug = xcalloc(1, sizeof *debug);
     debug->verbosity = (enum debug_verbosity)settings->verbosity;
     const struct text_list *paths = &settings->output_paths;
     debug->output = paths->count > 0 && strcmp(paths->items[0], "stdout") == 0 ? stdout : stderr;
     debug->stream = open_memstream(&debug->text, &debug->text_bytes);
-    CHECK(debug->stream != NULL);
+    xdone(debug->stream != NULL);
     *ret_output = (struct exporter_output){.format = BODY_NONE, .state = debug};
     return true;
 }
@@ -133,23 +134,59 @@ static void print_metric(struct debug *debug, const struct metric *metric)
 {
     if (debug->verbosity != DEBUG_DETAILED)
         return;
+    static const char *const types[] = {[METRIC_GAUGE] = "Gauge",
+                                        [METRIC_SUM] = "Sum",
+                                        [METRIC_HISTOGRAM] = "ExponentialHistogram"};
     fprintf(debug->stream,
             "Metric #%llu\nDescriptor:\n     -> Name: %s\n     -> Description: %s\n"
             "     -> Unit: %s\n     -> DataType: %s\n",
             (unsigned long long)debug->metrics, metric->name, metric->description, metric->unit,
-            metric->instrument == METRIC_SUM ? "Sum" : "Gauge");
+            types[metric->instrument]);
     if (metric->instrument == METRIC_SUM)
-        fprintf(debug->stream,
-                "     -> IsMonotonic: %s\n     -> AggregationTemporality: Cumulative\n",
-                metric->monotonic ? "true" : "false");
+        fprintf(debug->stream, "     -> IsMonotonic: %s\n", metric->monotonic ? "true" : "false");
+    if (metric->instrument != METRIC_GAUGE)
+        fputs("     -> AggregationTemporality: Cumulative\n", debug->stream);
 }
 
-static void print_value(FILE *stream, const struct metric *metric, const struct point *point)
+/* Buckets that hold something, as the Collector writes them. */
+static void print_buckets(FILE *stream, const struct distribution *value)
 {
-    if (metric->value == METRIC_INT)
-        fprintf(stream, "%lld\n", (long long)point->value.integer);
-    else
-        fprintf(stream, "%f\n", point->value.real);
+    if (value->zero_count > 0)
+        fprintf(stream, "Bucket [0, 0], Count: %llu\n", (unsigned long long)value->zero_count);
+    for (uint32_t i = 0; i < value->bucket_count; i++)
+        if (value->buckets[i] > 0)
+            fprintf(stream, "Bucket (%f, %f], Count: %llu\n",
+                    distribution_upper(value, i) / exp2(ldexp(1, -value->scale)),
+                    distribution_upper(value, i), (unsigned long long)value->buckets[i]);
+}
+
+static void print_distribution(FILE *stream, const struct distribution *value, bool typed)
+{
+    if (!typed) {
+        fprintf(stream, "count=%llu sum=%g max=%g\n", (unsigned long long)value->count, value->sum,
+                value->max);
+        return;
+    }
+    fprintf(stream, "Count: %llu\nSum: %f\nMax: %f\n", (unsigned long long)value->count, value->sum,
+            value->max);
+    print_buckets(stream, value);
+}
+
+static void print_value(FILE *stream, const struct metric *metric, const struct point *point,
+                        bool typed)
+{
+    const char *name = typed ? "Value: " : "";
+    switch (metric->value) {
+    case METRIC_INT:
+        fprintf(stream, "%s%lld\n", name, (long long)point->value.integer);
+        break;
+    case METRIC_DOUBLE:
+        fprintf(stream, "%s%f\n", name, point->value.real);
+        break;
+    case METRIC_DISTRIBUTION:
+        print_distribution(stream, point->value.distribution, typed);
+        break;
+    }
 }
 
 static void print_point(struct debug *debug, const struct run *run, const struct point *point)
@@ -158,7 +195,9 @@ static void print_point(struct debug *debug, const struct run *run, const struct
     bool typed = debug->verbosity == DEBUG_DETAILED;
     const char *separator = "";
     if (typed)
-        fprintf(stream, "NumberDataPoints #%llu\nData point attributes:\n",
+        fprintf(stream, "%s #%llu\nData point attributes:\n",
+                metric_is_number(run->metric) ? "NumberDataPoints"
+                                              : "ExponentialHistogramDataPoints",
                 (unsigned long long)debug->points);
     else
         fprintf(stream, "%s{", run->metric->name);
@@ -168,8 +207,8 @@ static void print_point(struct debug *debug, const struct run *run, const struct
         print_time(stream, "StartTimestamp", point->start_ns);
         print_time(stream, "Timestamp", run->time_ns);
     }
-    fputs(typed ? "Value: " : "} ", stream);
-    print_value(stream, run->metric, point);
+    fputs(typed ? "" : "} ", stream);
+    print_value(stream, run->metric, point, typed);
 }
 
 static void consume(void *state, const struct page *page, struct page_slice slice, uint32_t variant)
@@ -220,7 +259,7 @@ static void close_exporter(void **ret_state)
     struct debug *debug = *ret_state;
     if (debug == NULL)
         return;
-    fclose(debug->stream);
+    xdone(fclose(debug->stream) == 0);
     free(debug->text);
     free(debug);
     *ret_state = NULL;

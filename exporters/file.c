@@ -14,7 +14,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "base/check.h"
+#include "base/memory.h"
 #include "exporters/exporter.h"
 
 enum file_format { FILE_FORMAT_JSON, FILE_FORMAT_PROTO };
@@ -23,6 +23,7 @@ struct file_settings {
     const char *path;
     int format;
     bool append;
+    int temporality; /* index of exporter_temporalities */
 };
 
 struct file {
@@ -54,13 +55,14 @@ static bool open_exporter(const char *id, const void *given, struct exporter_out
                          "exists and may be written",
                          settings->path, strerror(errno));
     struct stat status;
-    struct file *file = calloc(1, sizeof *file);
-    CHECK(file != NULL);
+    struct file *file = xcalloc(1, sizeof *file);
     file->fd = fd;
     file->regular = fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
     file->format = (enum file_format)settings->format;
-    *ret_output = (struct exporter_output){
-        .format = file->format == FILE_FORMAT_JSON ? BODY_JSON : BODY_PROTO, .state = file};
+    *ret_output = (struct exporter_output){.format = file->format == FILE_FORMAT_JSON ? BODY_JSON
+                                                                                      : BODY_PROTO,
+                                           .delta = settings->temporality != 0,
+                                           .state = file};
     return true;
 }
 
@@ -135,6 +137,7 @@ static const struct option options[] = {
      .offset = offsetof(struct file_settings, append),
      .fallback = "false",
      .help = "Adds to the file instead of emptying it at start."},
+    EXPORTER_TEMPORALITY(struct file_settings, temporality),
     {.key = "flush_interval", .type = OPTION_IGNORED, .help = "every batch is written at once"},
     {.key = "rotation", .type = OPTION_IGNORED, .help = "use logrotate's copytruncate"},
     {.key = NULL},

@@ -23,11 +23,13 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/memory.h"
 
 enum {
     CONNECT_TIMEOUT_MAX_MS = 10000,
     IDLE_TIMEOUT_S = 90, /* the Collector's idle_conn_timeout */
     RESPONSE_KEEP_BYTES = 64 << 10,
+    CONTENT_HEADER_BYTES = 80,
     CONNECTIONS_KEPT = 256,
 };
 _Static_assert((int)RESPONSE_KEEP_BYTES <= (int)LIMIT_RESPONSE_BYTES,
@@ -40,7 +42,9 @@ struct http {
 struct http_sender {
     struct http *http;
     CURL *easy;
-    struct curl_slist *headers;
+    struct curl_slist *headers;                       /* the same in every request */
+    struct curl_slist content_type, content_encoding; /* in front of them, by request */
+    char content_type_text[CONTENT_HEADER_BYTES], content_encoding_text[CONTENT_HEADER_BYTES];
     bool busy;
     bool oversized;
     void *owner;
@@ -55,14 +59,13 @@ static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
 
 static void curl_init(void)
 {
-    CHECK(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK);
+    xdone(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK);
 }
 
 bool http_create(struct http **ret_http, struct error *error)
 {
     pthread_once(&curl_once, curl_init);
-    struct http *http = calloc(1, sizeof *http);
-    CHECK(http != NULL);
+    struct http *http = xcalloc(1, sizeof *http);
     http->multi = curl_multi_init();
     if (http->multi == NULL) {
         free(http);
@@ -86,7 +89,7 @@ void http_destroy(struct http **http)
 bool http_check_url(const char *url, struct error *error)
 {
     CURLU *parsed = curl_url();
-    CHECK(parsed != NULL);
+    xdone(parsed != NULL);
     char *scheme = NULL, *host = NULL, *user = NULL;
     bool ok = false;
     if (curl_url_set(parsed, CURLUPART_URL, url, 0) != CURLUE_OK ||
@@ -111,7 +114,7 @@ bool http_check_proxy(const char *url, struct error *error)
 {
     static const char *const known[] = {"http", "https", "socks4", "socks4a", "socks5", "socks5h"};
     CURLU *parsed = curl_url();
-    CHECK(parsed != NULL);
+    xdone(parsed != NULL);
     char *scheme = NULL, *host = NULL;
     bool ok = false;
     if (curl_url_set(parsed, CURLUPART_URL, url, CURLU_NON_SUPPORT_SCHEME | CURLU_GUESS_SCHEME) ==
@@ -156,8 +159,7 @@ static size_t take_response(char *data, size_t size, size_t count, void *user)
     }
     if (sender->response_bytes + bytes > sender->response_space) {
         size_t space = 2 * (sender->response_bytes + bytes);
-        sender->response = realloc(sender->response, space);
-        CHECK(sender->response != NULL);
+        sender->response = xrealloc(sender->response, space);
         sender->response_space = space;
     }
     memcpy(sender->response + sender->response_bytes, data, bytes);
@@ -171,9 +173,9 @@ static void add_header(struct http_sender *sender, const char *key, const char *
     /* "key;" is how libcurl is told to send a header without a value */
     int bytes =
         value[0] == '\0' ? asprintf(&line, "%s;", key) : asprintf(&line, "%s: %s", key, value);
-    CHECK(bytes > 0);
+    xdone(bytes > 0);
     struct curl_slist *list = curl_slist_append(sender->headers, line);
-    CHECK(list != NULL);
+    xdone(list != NULL);
     sender->headers = list;
     explicit_bzero(line, (size_t)bytes);
     free(line);
@@ -187,14 +189,31 @@ static long milliseconds(uint64_t ns)
 
 static void set_headers(struct http_sender *sender, const struct http_endpoint *endpoint)
 {
-    add_header(sender, "Content-Type", endpoint->content_type);
-    if (endpoint->content_encoding != NULL)
-        add_header(sender, "Content-Encoding", endpoint->content_encoding);
+    if (endpoint->extra_header != NULL) {
+        sender->headers = curl_slist_append(sender->headers, endpoint->extra_header);
+        xdone(sender->headers != NULL);
+    }
     for (size_t i = 0; endpoint->headers != NULL && i < endpoint->headers->count; i++)
         add_header(sender, endpoint->headers->items[i].key, endpoint->headers->items[i].value);
     sender->headers = curl_slist_append(sender->headers, "Expect:"); /* no 100-continue */
-    CHECK(sender->headers != NULL);
-    curl_easy_setopt(sender->easy, CURLOPT_HTTPHEADER, sender->headers);
+    xdone(sender->headers != NULL);
+}
+
+/* libcurl borrows the list, so two nodes of our own in front of it serve all requests. */
+static void set_content_headers(struct http_sender *sender, const struct http_body *body)
+{
+    snprintf(sender->content_type_text, sizeof sender->content_type_text, "Content-Type: %s",
+             body->content_type);
+    sender->content_type =
+        (struct curl_slist){.data = sender->content_type_text, .next = sender->headers};
+    if (body->content_encoding != NULL) {
+        snprintf(sender->content_encoding_text, sizeof sender->content_encoding_text,
+                 "Content-Encoding: %s", body->content_encoding);
+        sender->content_encoding =
+            (struct curl_slist){.data = sender->content_encoding_text, .next = sender->headers};
+        sender->content_type.next = &sender->content_encoding;
+    }
+    curl_easy_setopt(sender->easy, CURLOPT_HTTPHEADER, &sender->content_type);
 }
 
 static void set_transport(CURL *easy, const struct http_endpoint *endpoint)
@@ -271,11 +290,10 @@ static bool set_tls(CURL *easy, const struct http_endpoint *endpoint, struct err
 bool http_sender_create(struct http_sender **ret_sender, struct http *http,
                         const struct http_endpoint *endpoint, struct error *error)
 {
-    struct http_sender *sender = calloc(1, sizeof *sender);
-    CHECK(sender != NULL);
+    struct http_sender *sender = xcalloc(1, sizeof *sender);
     sender->http = http;
     sender->easy = curl_easy_init();
-    CHECK(sender->easy != NULL);
+    xdone(sender->easy != NULL);
     CURL *easy = sender->easy;
     curl_easy_setopt(easy, CURLOPT_PRIVATE, sender);
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, sender->error_text);
@@ -313,14 +331,20 @@ void http_sender_destroy(struct http_sender **ret_sender)
     *ret_sender = NULL;
 }
 
-void http_send(struct http_sender *sender, const void *body, size_t body_bytes, void *owner)
+static void check_multi(CURLMcode code)
+{
+    xdone(code != CURLM_OUT_OF_MEMORY);
+    CHECK(code == CURLM_OK);
+}
+
+void http_send(struct http_sender *sender, const struct http_body *body, void *owner)
 {
     CHECK(!sender->busy);
     sender->busy = true;
     sender->oversized = false;
     sender->owner = owner;
-    sender->body = body;
-    sender->body_bytes = body_bytes;
+    sender->body = body->bytes;
+    sender->body_bytes = body->size;
     sender->body_sent = 0;
     sender->response_bytes = 0;
     sender->error_text[0] = '\0';
@@ -329,14 +353,15 @@ void http_send(struct http_sender *sender, const void *body, size_t body_bytes, 
         sender->response = NULL;
         sender->response_space = 0;
     }
-    curl_easy_setopt(sender->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body_bytes);
-    CHECK(curl_multi_add_handle(sender->http->multi, sender->easy) == CURLM_OK);
+    set_content_headers(sender, body);
+    curl_easy_setopt(sender->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body->size);
+    check_multi(curl_multi_add_handle(sender->http->multi, sender->easy));
 }
 
 void http_run(struct http *http)
 {
     int running;
-    CHECK(curl_multi_perform(http->multi, &running) == CURLM_OK);
+    check_multi(curl_multi_perform(http->multi, &running));
 }
 
 /* The back end turned down our certificate, or the want of one. TLS 1.3 says so after the handshake

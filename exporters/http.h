@@ -13,9 +13,8 @@
 /* Where requests go and how. All texts are borrowed for the life of the senders. */
 struct http_endpoint {
     const char *url;
-    const char *content_type;
-    const char *content_encoding;   /* NULL: none */
     const struct text_map *headers; /* of the user; values are secret */
+    const char *extra_header;       /* one more line, "Name: value"; NULL: none */
     uint64_t timeout_ns;            /* whole request; 0: none */
     uint64_t idle_timeout_ns;       /* a connection idle for longer is not used again; 0: 90 s */
     const char *proxy_url;          /* NULL: none, whatever the environment says */
@@ -24,6 +23,14 @@ struct http_endpoint {
     bool tls13; /* at least TLS 1.3, else 1.2 */
     const char *ca_file, *cert_file, *key_file;
     const char *ca_pem, *cert_pem, *key_pem; /* the same as text */
+};
+
+/* One request's body; borrowed until the answer. */
+struct http_body {
+    const void *bytes;
+    size_t size;
+    const char *content_type;
+    const char *content_encoding; /* NULL: none */
 };
 
 enum http_outcome {
@@ -65,9 +72,8 @@ bool http_sender_create(struct http_sender **ret_sender, struct http *http,
                         const struct http_endpoint *endpoint, struct error *error);
 void http_sender_destroy(struct http_sender **sender); /* ends its request; NULL inside is fine */
 
-/* Begins a request. The body stays the caller's and stays where it is until the answer. The sender
- * must be free. `owner` comes back with the answer. */
-void http_send(struct http_sender *sender, const void *body, size_t body_bytes, void *owner);
+/* Begins a request. The sender must be free. `owner` comes back with the answer. */
+void http_send(struct http_sender *sender, const struct http_body *body, void *owner);
 
 /* Moves all requests on, without waiting. */
 void http_run(struct http *http);

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/distribution.h"
 #include "exporters/collection.h"
 
 enum { NAME_BYTES_MAX = 256, LABELS_MAX = 64 };
@@ -113,7 +114,9 @@ static void print_head(FILE *stream, const char *name, const struct metric *metr
     fprintf(stream, "# HELP %s ", name);
     print_escaped(stream, metric->description, strlen(metric->description), false);
     fprintf(stream, " (unit: %s)\n# TYPE %s %s\n", metric->unit, name,
-            is_counter(metric) ? "counter" : "gauge");
+            !metric_is_number(metric) ? "histogram"
+            : is_counter(metric)      ? "counter"
+                                      : "gauge");
 }
 
 static void print_info(const struct collection *collection, FILE *stream)
@@ -127,6 +130,62 @@ static void print_info(const struct collection *collection, FILE *stream)
     }
 }
 
+/* One sample without its value: name, suffix, labels, and where it is not NULL `le`. */
+static void print_series(const struct collection *collection, FILE *stream,
+                         const struct collected *point, const char *name, const char *le)
+{
+    struct labels labels = {.stream = stream};
+    fputs(name, stream);
+    print_labels(&labels, point->attrs);
+    if (collection->resource_count > 1)
+        print_labels(&labels, collection->resources[point->resource]);
+    if (le != NULL)
+        fprintf(stream, "%sle=\"%s\"", labels.count++ == 0 ? "{" : ",", le);
+    fputs(labels.count > 0 ? "} " : " ", stream);
+}
+
+/* Classic buckets (base/distribution.h says with which error). */
+static void print_distribution(const struct collection *collection, FILE *stream,
+                               const struct collected *point, const char *name)
+{
+    const struct distribution *value = point->value.distribution;
+    char part[NAME_BYTES_MAX + sizeof "_bucket"];
+    snprintf(part, sizeof part, "%s_bucket", name);
+    for (int i = 0; i < DISTRIBUTION_BOUNDS; i++) {
+        print_series(collection, stream, point, part, distribution_bound_names[i]);
+        fprintf(stream, "%llu\n",
+                (unsigned long long)distribution_count_to(value, distribution_bounds[i]));
+    }
+    print_series(collection, stream, point, part, "+Inf");
+    fprintf(stream, "%llu\n", (unsigned long long)value->count);
+    snprintf(part, sizeof part, "%s_sum", name);
+    print_series(collection, stream, point, part, NULL);
+    print_real(stream, value->sum);
+    snprintf(part, sizeof part, "%s_count", name);
+    fputc('\n', stream);
+    print_series(collection, stream, point, part, NULL);
+    fprintf(stream, "%llu\n", (unsigned long long)value->count);
+}
+
+static void print_sample(const struct collection *collection, FILE *stream,
+                         const struct collected *point, const char *name)
+{
+    switch (point->metric->value) {
+    case METRIC_INT:
+        print_series(collection, stream, point, name, NULL);
+        fprintf(stream, "%lld\n", (long long)point->value.integer);
+        break;
+    case METRIC_DOUBLE:
+        print_series(collection, stream, point, name, NULL);
+        print_real(stream, point->value.real);
+        fputc('\n', stream);
+        break;
+    case METRIC_DISTRIBUTION:
+        print_distribution(collection, stream, point, name);
+        break;
+    }
+}
+
 void collection_print_prometheus(const struct collection *collection, FILE *stream)
 {
     char last[NAME_BYTES_MAX] = "";
@@ -137,18 +196,7 @@ void collection_print_prometheus(const struct collection *collection, FILE *stre
         if (strcmp(name, last) != 0)
             print_head(stream, name, point->metric);
         memcpy(last, name, sizeof last);
-        struct labels labels = {.stream = stream};
-        fputs(name, stream);
-        print_labels(&labels, point->attrs);
-        if (collection->resource_count > 1)
-            print_labels(&labels, collection->resources[point->resource]);
-        fputs(labels.count > 0 ? "} " : " ", stream);
-        if (point->metric->value == METRIC_INT)
-            fprintf(stream, "%lld\n", (long long)point->value.integer);
-        else {
-            print_real(stream, point->value.real);
-            fputc('\n', stream);
-        }
+        print_sample(collection, stream, point, name);
     }
     if (collection->resource_count > 0)
         print_info(collection, stream);

@@ -5,19 +5,23 @@
 #include "exporters/worker.h"
 
 static const struct exporter *const exporters[] = {
-    &otlp_http_exporter,
-    &file_exporter,
-    &debug_exporter,
+    &otlp_http_exporter,  &newrelic_exporter, &prometheusremotewrite_exporter,
+    &prometheus_exporter, &file_exporter,     &debug_exporter,
     &console_exporter,
 };
 
 const struct component *const exporter_registry[] = {
     &otlp_http_exporter.component,
+    &newrelic_exporter.component,
+    &prometheusremotewrite_exporter.component,
+    &prometheus_exporter.component,
     &file_exporter.component,
     &debug_exporter.component,
     &console_exporter.component,
     NULL,
 };
+
+const char *const exporter_temporalities[] = {"cumulative", "delta", NULL};
 
 const struct exporter *exporter_find(const struct component *component)
 {

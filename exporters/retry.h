@@ -3,6 +3,7 @@
 #include <pgweir/telemetry.h>
 
 #include "base/random.h"
+#include "control/limiter.h"
 #include "exporters/http.h"
 
 /* What to do with a batch after an answer, or after none: a pure function. Keys and defaults are
@@ -14,24 +15,24 @@ struct retry_settings {
     double randomization_factor;
     uint64_t max_interval_ns;
     uint64_t max_elapsed_ns; /* 0: for ever */
+    bool every_5xx;          /* not OTLP's 502, 503, 504 alone: what remote write asks for */
 };
 
 enum retry_verdict {
     RETRY_DELIVERED, /* the back end has it */
     RETRY_AGAIN,     /* wait, then the same batch again */
-    RETRY_HOLD,      /* as AGAIN, one request at a time and without giving up: wrong credentials or
-                        an untrusted certificate are cured by a person, not by dropping data */
+    RETRY_HOLD,      /* as AGAIN, but never given up: wrong credentials or an untrusted certificate
+                        are cured by a person, not by dropping data */
+    RETRY_SPLIT,     /* too large: in two parts, if it can be cut */
     RETRY_DROP,      /* `reason` says why */
 };
 
 struct retry_decision {
     enum retry_verdict verdict;
-    uint64_t wait_ns;            /* AGAIN, HOLD */
-    uint64_t gate_ns;            /* nothing is to be sent to this destination for so long */
+    uint64_t wait_ns; /* AGAIN, HOLD: of this batch; the limiter decides about the destination */
+    enum limiter_result result;  /* what the limiter is told */
     enum telemetry_value reason; /* DROP: a TELEMETRY_DROPPED_… */
 };
-
-enum { RETRY_AFTER_MAX_S = 3600 }; /* a longer Retry-After is cut to this */
 
 /* `attempt` counts from 1; `elapsed_ns` since the first attempt began. */
 struct retry_decision retry_decide(const struct retry_settings *settings, uint32_t attempt,

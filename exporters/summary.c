@@ -14,6 +14,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/memory.h"
 #include "exporters/walk.h"
 
 enum { STATE_LINES = 2 };
@@ -61,8 +62,7 @@ struct summary {
 
 struct summary *summary_create(uint64_t now_ns)
 {
-    struct summary *summary = calloc(1, sizeof *summary);
-    CHECK(summary != NULL);
+    struct summary *summary = xcalloc(1, sizeof *summary);
     summary->shown_ns = now_ns;
     return summary;
 }
@@ -182,6 +182,7 @@ static struct series *find_series(struct summary *summary, uint64_t hash)
 
 static double value_of(const struct run *run, const struct point *point)
 {
+    CHECK(metric_is_number(run->metric));
     return run->metric->value == METRIC_INT ? (double)point->value.integer : point->value.real;
 }
 
@@ -249,8 +250,7 @@ void summary_add(struct summary *summary, const struct page *page, struct page_s
 
 static void print_latency(FILE *stream, const char *name, enum telemetry_histogram histogram)
 {
-    struct histogram_view *view = calloc(1, sizeof *view);
-    CHECK(view != NULL);
+    struct histogram_view *view = xcalloc(1, sizeof *view);
     telemetry_merge(histogram, view);
     fprintf(stream, "%s p50 %.1f ms p99 %.1f ms", name,
             (double)histogram_quantile(view, 0.5) / (double)NS_PER_MS,

@@ -20,8 +20,11 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/memory.h"
 #include "exporters/batch.h"
 #include "exporters/outbox.h"
+#include "exporters/tuning.h"
+#include "exporters/pressure.h"
 
 enum {
     /* Per turn, about one batch: in each turn every request moves on by one step, so a longer one
@@ -30,13 +33,16 @@ enum {
     BATCHES_MAX = LIMIT_PIPELINES * LIMIT_DESTINATIONS,
     WAIT_MAX_S = 10,
     PATIENCE_PAGES = 6, /* fewer points than a batch of the usual size takes */
+    ROUTES = 32,
 };
+static const uint64_t PRESSURE_NS = NS_PER_S / 4; /* how often queues and spools are looked at */
 _Static_assert(LIMIT_DESTINATIONS <= 32, "bits of worker_pipeline.destinations");
 
 /* A batch and the pages that go into it. */
 struct feed {
     struct batch *batch;
     uint32_t routes;
+    uint32_t destination;
 };
 
 struct worker {
@@ -47,6 +53,12 @@ struct worker {
     uint32_t destination_count;
     struct feed feeds[BATCHES_MAX];
     uint32_t feed_count;
+    struct tuning *tuning; /* NULL: off */
+    struct pressure pressures[LIMIT_DESTINATIONS];
+    struct pressure own_pressure; /* this thread itself is too slow: pages wait in the ring */
+    struct pressure_pipeline pipelines[LIMIT_PIPELINES];
+    uint32_t pipeline_count;
+    uint64_t pressure_ns; /* next look */
     pthread_t thread;
     bool started;
     bool patient; /* every batch is open, so a page that comes now would only wait in one */
@@ -69,13 +81,31 @@ static void make_feeds(struct worker *worker, const struct worker_options *optio
 {
     for (uint32_t p = 0; p < options->pipeline_count; p++) {
         const struct worker_pipeline *pipeline = &options->pipelines[p];
+        worker->pipelines[worker->pipeline_count++] =
+            (struct pressure_pipeline){pipeline->routes, pipeline->destinations};
         for (uint32_t d = 0; d < worker->destination_count; d++) {
             if ((pipeline->destinations >> d & 1) == 0)
                 continue;
             worker->feeds[worker->feed_count++] = (struct feed){
                 batch_create(pipeline->batch, worker->destinations[d], pipeline->variant),
-                pipeline->routes};
+                pipeline->routes, d};
         }
+    }
+}
+
+static void make_tuning(struct worker *worker, const struct worker_options *options)
+{
+    if (options->tuner == NULL || options->tuner->mode == TUNER_OFF)
+        return;
+    worker->tuning = tuning_create(options->tuner, worker->set);
+    for (uint32_t d = 0; d < worker->destination_count; d++) {
+        struct batch *batches[LIMIT_PIPELINES];
+        uint32_t count = 0;
+        for (uint32_t i = 0; i < worker->feed_count; i++)
+            if (worker->feeds[i].destination == d)
+                batches[count++] = worker->feeds[i].batch;
+        tuning_add(worker->tuning, options->destinations[d].id, worker->destinations[d], batches,
+                   count);
     }
 }
 
@@ -84,20 +114,24 @@ bool worker_create(struct worker **ret_worker, struct ring *ring,
 {
     if (!check_options(options, error))
         return false;
-    struct worker *worker = calloc(1, sizeof *worker);
-    CHECK(worker != NULL);
+    struct worker *worker = xcalloc(1, sizeof *worker);
     worker->ring = ring;
     worker->clean = true;
     worker->set = telemetry_open(TELEMETRY_WORKER, 0, NULL);
     if (!http_create(&worker->http, error))
         goto fail;
+    const struct destination_context context = {.http = worker->http,
+                                                .wake_fd = ring_wake_fd(ring),
+                                                .storages = options->storages,
+                                                .storage_count = options->storage_count};
     for (uint32_t i = 0; i < options->destination_count; i++) {
-        if (!destination_create(&worker->destinations[i], worker->http, &options->destinations[i],
+        if (!destination_create(&worker->destinations[i], &context, &options->destinations[i],
                                 error))
             goto fail;
         worker->destination_count++;
     }
     make_feeds(worker, options);
+    make_tuning(worker, options);
     *ret_worker = worker;
     return true;
 fail:
@@ -146,6 +180,21 @@ static uint64_t close_batches(struct worker *worker, bool all, uint64_t now_ns)
     return next_ns;
 }
 
+/* Tells the shards how much less of each route to collect. */
+static void put_pressure(struct worker *worker, uint64_t now_ns)
+{
+    if (now_ns < worker->pressure_ns)
+        return;
+    worker->pressure_ns = now_ns + PRESSURE_NS;
+    uint8_t levels[ROUTES];
+    for (uint32_t i = 0; i < worker->destination_count; i++)
+        pressure_step(&worker->pressures[i], destination_fill(worker->destinations[i]), now_ns);
+    pressure_of_routes(worker->pipelines, worker->pipeline_count, worker->pressures, levels);
+    uint32_t own = pressure_step(&worker->own_pressure, ring_fill(worker->ring), now_ns);
+    for (uint32_t route = 0; route < ROUTES; route++)
+        ring_put_pressure(worker->ring, route, levels[route] > own ? levels[route] : own);
+}
+
 static uint64_t step_destinations(struct worker *worker)
 {
     http_run(worker->http);
@@ -158,6 +207,7 @@ static uint64_t step_destinations(struct worker *worker)
         uint64_t step_ns = destination_step(worker->destinations[i], now_ns);
         next_ns = step_ns < next_ns ? step_ns : next_ns;
     }
+    put_pressure(worker, now_ns);
     return next_ns;
 }
 
@@ -188,13 +238,21 @@ static bool drained(struct worker *worker, uint64_t stop_ns)
 static void *run(void *argument)
 {
     struct worker *worker = argument;
+    bool stopping = false;
     for (;;) {
         uint64_t stop_ns = atomic_load_explicit(&worker->stop_deadline_ns, memory_order_acquire);
+        for (uint32_t i = 0; stop_ns != 0 && !stopping && i < worker->destination_count; i++)
+            destination_stopping(worker->destinations[i], stop_ns, clock_monotonic_ns());
+        stopping = stop_ns != 0;
         uint32_t pages = sweep(worker);
         bool last = stop_ns != 0 && pages == 0;
         uint64_t batch_ns = close_batches(worker, last, clock_monotonic_ns());
         uint64_t next_ns = step_destinations(worker);
         next_ns = batch_ns < next_ns ? batch_ns : next_ns;
+        if (worker->tuning != NULL && stop_ns == 0) {
+            uint64_t tuning_ns = tuning_step(worker->tuning, clock_monotonic_ns());
+            next_ns = tuning_ns < next_ns ? tuning_ns : next_ns;
+        }
         if (last && drained(worker, stop_ns))
             break;
         if (stop_ns != 0)
@@ -202,12 +260,8 @@ static void *run(void *argument)
         if (pages == 0)
             sleep_until(worker, next_ns);
     }
-    uint64_t now_ns = clock_monotonic_ns();
-    for (uint32_t i = 0; i < worker->destination_count; i++) {
-        if (destination_hope_ns(worker->destinations[i], now_ns) != UINT64_MAX)
-            worker->clean = false;
-        destination_close(worker->destinations[i]);
-    }
+    for (uint32_t i = 0; i < worker->destination_count; i++)
+        worker->clean = destination_close(worker->destinations[i]) && worker->clean;
     return NULL;
 }
 
@@ -247,6 +301,7 @@ void worker_destroy(struct worker **ret_worker)
     if (worker == NULL)
         return;
     CHECK(!worker->started);
+    tuning_destroy(&worker->tuning);
     for (uint32_t i = 0; i < worker->feed_count; i++)
         batch_destroy(&worker->feeds[i].batch);
     for (uint32_t i = 0; i < worker->destination_count; i++)
@@ -261,4 +316,22 @@ bool worker_healthy(const struct worker *worker, uint32_t destination, char *ret
 {
     CHECK(destination < worker->destination_count);
     return destination_healthy(worker->destinations[destination], ret_text, text_bytes);
+}
+
+bool worker_read_outbox(const struct worker *worker, uint32_t destination,
+                        struct outbox_status *ret_status)
+{
+    CHECK(destination < worker->destination_count);
+    const struct outbox *outbox = destination_outbox(worker->destinations[destination]);
+    if (outbox != NULL)
+        outbox_read_status(outbox, ret_status);
+    return outbox != NULL;
+}
+
+bool worker_read_tuning(const struct worker *worker, struct tuning_status *ret_status)
+{
+    if (worker->tuning == NULL)
+        return false;
+    tuning_read(worker->tuning, ret_status);
+    return true;
 }

@@ -2,6 +2,7 @@
 #pragma once
 #include <pgweir/component.h>
 
+#include "control/tuner.h"
 #include "ring/ring.h"
 
 /* Steps 7 to 9 of 9: the worker is the one thread that takes pages from the ring, encodes each for
@@ -22,11 +23,20 @@ struct worker_destination {
     const void *settings;
 };
 
+/* A file_storage extension in use: where queues that name it are kept on disk. */
+struct storage_settings {
+    const char *directory;
+};
+struct worker_storage {
+    const char *id; /* "file_storage/main" */
+    const struct storage_settings *settings;
+};
+
 struct worker_pipeline {
-    uint32_t routes;  /* bit i: pages with route i belong to this pipeline */
-    uint32_t variant; /* of the resource */
+    uint32_t routes;                    /* bit i: pages with route i belong to this pipeline */
+    uint32_t variant;                   /* of the resource */
     const struct batch_settings *batch; /* NULL: no batch processor, every sweep at once */
-    uint32_t destinations; /* bit i: destination i */
+    uint32_t destinations;              /* bit i: destination i */
 };
 
 struct worker_options {
@@ -34,11 +44,16 @@ struct worker_options {
     uint32_t destination_count;
     const struct worker_pipeline *pipelines;
     uint32_t pipeline_count;
+    const struct worker_storage *storages;
+    uint32_t storage_count;
+    const struct tuner_settings *tuner; /* NULL: off */
 };
 
-/* Components of all exporters, NULL-terminated; and of the processors that live here. */
+/* Components of all exporters, NULL-terminated, and of the processor and extension that live here.
+ */
 extern const struct component *const exporter_registry[];
 extern const struct component batch_processor;
+extern const struct component file_storage_extension;
 
 bool worker_create(struct worker **ret_worker, struct ring *ring,
                    const struct worker_options *options, struct error *error);
@@ -57,3 +72,13 @@ void worker_destroy(struct worker **worker);
  * the text says what is wrong otherwise ("401 Unauthorized: check the api-key header"). */
 bool worker_healthy(const struct worker *worker, uint32_t destination, char *ret_text,
                     size_t text_bytes);
+
+/* Any thread: what limits the destination and what waits on its disk (outbox.h); false where it
+ * sends no requests. */
+struct outbox_status;
+bool worker_read_outbox(const struct worker *worker, uint32_t destination,
+                        struct outbox_status *ret_status);
+
+/* Any thread: what the auto-tuner does and did; false where it is off. */
+struct tuning_status;
+bool worker_read_tuning(const struct worker *worker, struct tuning_status *ret_status);

@@ -32,20 +32,34 @@ enum {
     METRIC_UNIT = 0x1a,
     METRIC_GAUGE_DATA = 0x2a,
     METRIC_SUM_DATA = 0x3a,
-    DATA_POINTS = 0x0a, /* Gauge and Sum */
-    SUM_TEMPORALITY = 0x10,
+    METRIC_EXPONENTIAL_HISTOGRAM_DATA = 0x52,
+    DATA_POINTS = 0x0a,     /* Gauge, Sum and ExponentialHistogram */
+    SUM_TEMPORALITY = 0x10, /* and ExponentialHistogram's */
     SUM_MONOTONIC = 0x18,
     POINT_START_TIME = 0x11,
     POINT_TIME = 0x19,
     POINT_AS_DOUBLE = 0x21,
     POINT_AS_INT = 0x31,
 };
-enum { TEMPORALITY_CUMULATIVE = 2 };
+/* ExponentialHistogramDataPoint; start and time are as in NumberDataPoint. */
+enum {
+    DISTRIBUTION_ATTRIBUTES = 0x0a,
+    DISTRIBUTION_COUNT = 0x21,
+    DISTRIBUTION_SUM = 0x29,
+    DISTRIBUTION_SCALE_FIELD = 0x30,
+    DISTRIBUTION_ZERO_COUNT = 0x39,
+    DISTRIBUTION_POSITIVE = 0x42,
+    DISTRIBUTION_MAX = 0x69,
+    BUCKETS_OFFSET = 0x08,
+    BUCKETS_COUNTS = 0x12,
+};
+enum { TEMPORALITY_DELTA = 1, TEMPORALITY_CUMULATIVE = 2 };
 enum {
     LENGTH_BYTES_MAX = 5, /* a page's bytes need at most five */
-    FIXED64_BYTES = 9,    /* tag and value */
-    POINTS_FAR = 24,      /* points ahead whose attributes are prefetched: the latency of memory */
-    POINTS_NEAR = 8, /* and those whose length is there by now, so that their end can be, too */
+    VARINT_BYTES_MAX = 10,
+    FIXED64_BYTES = 9, /* tag and value */
+    POINTS_FAR = 24,   /* points ahead whose attributes are prefetched: the latency of memory */
+    POINTS_NEAR = 8,   /* and those whose length is there by now, so that their end can be, too */
 };
 
 /* The part of the buffer that is still free; `at` moves down. */
@@ -67,8 +81,9 @@ static inline bool tail_room(const struct tail *tail, size_t bytes)
     return (size_t)(tail->at - tail->floor) >= bytes;
 }
 
-/* Lowest group first, as protobuf wants it. Without a check: the caller has asked for room. */
-static inline void put_length(struct tail *tail, size_t length)
+/* A varint, lowest group first, as protobuf wants it. Without a check: the caller has asked for
+ * room. */
+static inline void put_length(struct tail *tail, uint64_t length)
 {
     if (length < 0x80) {
         *--tail->at = (uint8_t)length;
@@ -166,6 +181,79 @@ static bool put_points(struct tail *tail, const struct page *page, const struct 
     return true;
 }
 
+static bool put_fixed64(struct tail *tail, uint8_t tag, const void *value)
+{
+    return put_bytes(tail, value, sizeof(uint64_t)) && put_bytes(tail, &tag, 1);
+}
+
+static bool put_varint(struct tail *tail, uint8_t tag, uint64_t value)
+{
+    if (!tail_room(tail, VARINT_BYTES_MAX + 1))
+        return false;
+    put_length(tail, value);
+    *--tail->at = tag;
+    return true;
+}
+
+/* sint32 */
+static uint64_t zigzag(int32_t value)
+{
+    return (uint32_t)value << 1 ^ (value < 0 ? UINT32_MAX : 0);
+}
+
+/* The set under another tag than that of NumberDataPoint. */
+static bool put_attributes(struct tail *tail, const struct attrs *attrs)
+{
+    if (attrs == NULL)
+        return true;
+    if (!put_bytes(tail, attrs->otlp, attrs->bytes))
+        return false;
+    struct attr attr;
+    size_t position = 0, start = 0;
+    for (; attrs_next(attrs, &position, &attr); start = position)
+        tail->at[start] = DISTRIBUTION_ATTRIBUTES;
+    return true;
+}
+
+static bool put_buckets(struct tail *tail, const struct distribution *distribution)
+{
+    const uint8_t *end = tail->at;
+    for (uint32_t i = distribution->bucket_count; i-- > 0;) {
+        if (!tail_room(tail, VARINT_BYTES_MAX))
+            return false;
+        put_length(tail, distribution->buckets[i]);
+    }
+    return put_head(tail, BUCKETS_COUNTS, end) &&
+           put_varint(tail, BUCKETS_OFFSET, zigzag(distribution->offset)) &&
+           put_head(tail, DISTRIBUTION_POSITIVE, end);
+}
+
+/* As put_points(), for a run of distributions: rare, so by its fields. */
+static bool put_distributions(struct tail *tail, const struct page *page, const struct run *run,
+                              uint32_t first, uint32_t count)
+{
+    for (uint32_t i = first + count; i-- > first;) {
+        const struct point *point = page_points_const(page) + i;
+        const struct distribution *value = point->value.distribution;
+        const uint8_t *end = tail->at;
+        bool good =
+            /* it is the largest since the start of everything */
+            (run->metric->delta || put_fixed64(tail, DISTRIBUTION_MAX, &value->max)) &&
+            (value->bucket_count == 0 || put_buckets(tail, value)) &&
+            put_fixed64(tail, DISTRIBUTION_ZERO_COUNT, &value->zero_count) &&
+            put_varint(tail, DISTRIBUTION_SCALE_FIELD, zigzag(value->scale)) &&
+            put_fixed64(tail, DISTRIBUTION_SUM, &value->sum) &&
+            put_fixed64(tail, DISTRIBUTION_COUNT, &value->count) &&
+            put_fixed64(tail, POINT_TIME, &run->time_ns) &&
+            (point->start_ns == 0 || put_fixed64(tail, POINT_START_TIME, &point->start_ns)) &&
+            put_attributes(tail, point->attrs) && put_attributes(tail, run->fixed) &&
+            put_head(tail, DATA_POINTS, end);
+        if (!good)
+            return false;
+    }
+    return true;
+}
+
 /* The run to encode next, or NULL when the slice has none left; its part inside the slice. */
 static const struct run *next_run(const struct walk *walk, uint32_t *ret_first, uint32_t *ret_count)
 {
@@ -181,14 +269,23 @@ static const struct run *next_run(const struct walk *walk, uint32_t *ret_first, 
     return run;
 }
 
+/* Which message of Metric's data holds the points. */
+static const uint8_t data_tags[] = {
+    [METRIC_GAUGE] = METRIC_GAUGE_DATA,
+    [METRIC_SUM] = METRIC_SUM_DATA,
+    [METRIC_HISTOGRAM] = METRIC_EXPONENTIAL_HISTOGRAM_DATA,
+};
+
 /* One Metric: the next run and those before it of the same metric and resource. */
 static bool put_metric(struct tail *tail, struct walk *walk, const struct metric *metric,
                        const struct resource *resource)
 {
     const uint8_t *metric_end = tail->at;
-    bool sum = metric->instrument == METRIC_SUM;
-    if (sum) {
-        const uint8_t options[] = {SUM_TEMPORALITY, TEMPORALITY_CUMULATIVE, SUM_MONOTONIC, 1};
+    CHECK(metric_is_number(metric) == (metric->instrument != METRIC_HISTOGRAM));
+    if (metric->instrument != METRIC_GAUGE) {
+        const uint8_t options[] = {SUM_TEMPORALITY,
+                                   metric->delta ? TEMPORALITY_DELTA : TEMPORALITY_CUMULATIVE,
+                                   SUM_MONOTONIC, 1};
         if (!put_bytes(tail, options, metric->monotonic ? 4 : 2))
             return false;
     }
@@ -196,11 +293,13 @@ static bool put_metric(struct tail *tail, struct walk *walk, const struct metric
     uint32_t first, count;
     while ((run = next_run(walk, &first, &count)) && run->metric == metric &&
            run->resource == resource) {
-        if (!put_points(tail, walk->page, run, first, count))
+        bool number = metric->instrument != METRIC_HISTOGRAM;
+        if (number ? !put_points(tail, walk->page, run, first, count)
+                   : !put_distributions(tail, walk->page, run, first, count))
             return false;
         walk->next_run--;
     }
-    return put_head(tail, sum ? METRIC_SUM_DATA : METRIC_GAUGE_DATA, metric_end) &&
+    return put_head(tail, data_tags[metric->instrument], metric_end) &&
            put_text(tail, METRIC_UNIT, metric->unit) &&
            put_text(tail, METRIC_DESCRIPTION, metric->description) &&
            put_text(tail, METRIC_NAME, metric->name) &&

@@ -7,6 +7,7 @@
 #include "exporters/otlp/json.h"
 
 #include "base/check.h"
+#include "base/memory.h"
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -14,7 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { INDENT = 2, TEMPORALITY_CUMULATIVE = 2 };
+enum { INDENT = 2, TEMPORALITY_DELTA = 1, TEMPORALITY_CUMULATIVE = 2 };
 
 struct otlp_json {
     json_t *resources; /* array of ResourceMetrics */
@@ -23,18 +24,18 @@ struct otlp_json {
 /* Everything given to jansson is valid UTF-8 and finite, so NULL means no memory. */
 static json_t *must(json_t *value)
 {
-    CHECK(value);
+    xdone(value != NULL);
     return value;
 }
 
 static void put(json_t *object, const char *key, json_t *value)
 {
-    CHECK(json_object_set_new(object, key, must(value)) == 0);
+    xdone(json_object_set_new(object, key, must(value)) == 0);
 }
 
 static void append(json_t *array, json_t *value)
 {
-    CHECK(json_array_append_new(array, must(value)) == 0);
+    xdone(json_array_append_new(array, must(value)) == 0);
 }
 
 /* Adds an empty array or object to the object and returns it, borrowed. */
@@ -106,21 +107,50 @@ static void append_attributes(json_t *array, const struct attrs *attrs)
     }
 }
 
+static void put_attributes(json_t *object, const struct run *run, const struct point *point)
+{
+    if ((run->fixed == NULL || run->fixed->bytes == 0) && point->attrs->bytes == 0)
+        return;
+    json_t *attributes = put_empty(object, "attributes", json_array());
+    append_attributes(attributes, run->fixed);
+    append_attributes(attributes, point->attrs);
+}
+
+static void put_distribution(json_t *object, const struct distribution *value, bool delta)
+{
+    put(object, "count", json_uint64(value->count));
+    put(object, "sum", json_double(value->sum));
+    put(object, "scale", json_integer(value->scale));
+    put(object, "zeroCount", json_uint64(value->zero_count));
+    if (!delta) /* it is the largest since the start of everything */
+        put(object, "max", json_double(value->max));
+    if (value->bucket_count == 0)
+        return;
+    json_t *positive = put_empty(object, "positive", json_object());
+    put(positive, "offset", json_integer(value->offset));
+    json_t *counts = put_empty(positive, "bucketCounts", json_array());
+    for (uint32_t i = 0; i < value->bucket_count; i++)
+        append(counts, json_uint64(value->buckets[i]));
+}
+
 static void append_point(json_t *points, const struct run *run, const struct point *point)
 {
     json_t *object = append_object(points);
     if (point->start_ns)
         put(object, "startTimeUnixNano", json_uint64(point->start_ns));
     put(object, "timeUnixNano", json_uint64(run->time_ns));
-    if (run->metric->value == METRIC_INT)
+    switch (run->metric->value) {
+    case METRIC_INT:
         put(object, "asInt", json_int64(point->value.integer));
-    else
+        break;
+    case METRIC_DOUBLE:
         put(object, "asDouble", json_double(point->value.real));
-    if ((run->fixed && run->fixed->bytes) || point->attrs->bytes) {
-        json_t *attributes = put_empty(object, "attributes", json_array());
-        append_attributes(attributes, run->fixed);
-        append_attributes(attributes, point->attrs);
+        break;
+    case METRIC_DISTRIBUTION:
+        put_distribution(object, point->value.distribution, run->metric->delta);
+        break;
     }
+    put_attributes(object, run, point);
 }
 
 /* A new Metric in the array; returns its dataPoints. */
@@ -132,13 +162,16 @@ static json_t *append_metric(json_t *metrics, const struct metric *metric)
         put(object, "description", json_string(metric->description));
     if (metric->unit[0])
         put(object, "unit", json_string(metric->unit));
-    bool sum = metric->instrument == METRIC_SUM;
-    json_t *data = put_empty(object, sum ? "sum" : "gauge", json_object());
+    static const char *const names[] = {[METRIC_GAUGE] = "gauge",
+                                        [METRIC_SUM] = "sum",
+                                        [METRIC_HISTOGRAM] = "exponentialHistogram"};
+    json_t *data = put_empty(object, names[metric->instrument], json_object());
     json_t *points = put_empty(data, "dataPoints", json_array());
-    if (sum) {
-        put(data, "aggregationTemporality", json_integer(TEMPORALITY_CUMULATIVE));
+    if (metric->instrument != METRIC_GAUGE)
+        put(data, "aggregationTemporality",
+            json_integer(metric->delta ? TEMPORALITY_DELTA : TEMPORALITY_CUMULATIVE));
+    if (metric->instrument == METRIC_SUM)
         put(data, "isMonotonic", json_boolean(metric->monotonic));
-    }
     return points;
 }
 
@@ -159,8 +192,7 @@ static json_t *append_resource(json_t *resources, const struct resource *resourc
 
 struct otlp_json *otlp_json_create(void)
 {
-    struct otlp_json *json = malloc(sizeof *json);
-    CHECK(json);
+    struct otlp_json *json = xmalloc(sizeof *json);
     json->resources = must(json_array());
     return json;
 }
@@ -207,7 +239,7 @@ char *otlp_json_take(struct otlp_json *json, bool pretty)
     json->resources = must(json_array());
     char *text = json_dumps(request, JSON_REAL_PRECISION(17) |
                                          (pretty ? JSON_INDENT(INDENT) : JSON_COMPACT));
-    CHECK(text);
+    xdone(text != NULL);
     json_decref(request);
     return text;
 }

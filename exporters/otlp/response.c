@@ -8,10 +8,10 @@
 #include "exporters/otlp/response.h"
 
 #include "base/utf8.h"
+#include "exporters/otlp/wire.h"
 
 #include <string.h>
 
-enum wire_type { WIRE_VARINT = 0, WIRE_FIXED64 = 1, WIRE_BYTES = 2, WIRE_FIXED32 = 5 };
 enum {
     RESPONSE_PARTIAL_SUCCESS = 1,
     PARTIAL_REJECTED_POINTS = 1,
@@ -19,68 +19,9 @@ enum {
     STATUS_CODE = 1,
     STATUS_MESSAGE = 2,
 };
-enum { VARINT_BYTES_MAX = 10 };
-
-struct reader {
-    const uint8_t *at, *end;
-};
-
-struct field {
-    uint32_t number;
-    enum wire_type type;
-    uint64_t varint; /* WIRE_VARINT */
-    struct reader bytes;
-};
-
-static bool read_varint(struct reader *reader, uint64_t *ret_value)
-{
-    uint64_t value = 0;
-    for (unsigned i = 0; i < VARINT_BYTES_MAX && reader->at < reader->end; i++) {
-        uint8_t byte = *reader->at++;
-        value |= (uint64_t)(byte & 0x7f) << (7 * i);
-        if (byte < 0x80) {
-            *ret_value = value;
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool read_bytes(struct reader *reader, uint64_t bytes, struct reader *ret_bytes)
-{
-    if (bytes > (uint64_t)(reader->end - reader->at))
-        return false;
-    *ret_bytes = (struct reader){reader->at, reader->at + bytes};
-    reader->at += bytes;
-    return true;
-}
-
-/* The next field; false for anything malformed, including groups, which no OTLP message has. */
-static bool read_field(struct reader *reader, struct field *ret_field)
-{
-    struct field field = {0};
-    uint64_t key, length;
-    if (!read_varint(reader, &key) || key > UINT32_MAX || key >> 3 == 0)
-        return false;
-    field.number = (uint32_t)(key >> 3);
-    field.type = (enum wire_type)(key & 7);
-    *ret_field = field;
-    switch (key & 7) {
-    case WIRE_VARINT:
-        return read_varint(reader, &ret_field->varint);
-    case WIRE_FIXED64:
-        return read_bytes(reader, 8, &ret_field->bytes);
-    case WIRE_FIXED32:
-        return read_bytes(reader, 4, &ret_field->bytes);
-    case WIRE_BYTES:
-        return read_varint(reader, &length) && read_bytes(reader, length, &ret_field->bytes);
-    default:
-        return false;
-    }
-}
 
 /* One line that a terminal shows as it is: control characters (C0, DEL, C1) become spaces. */
-static void set_message(struct otlp_response *response, struct reader text)
+static void set_message(struct otlp_response *response, struct wire text)
 {
     char *message = response->message;
     size_t bytes = utf8_copy(message, sizeof response->message - 1, (const char *)text.at,
@@ -94,11 +35,11 @@ static void set_message(struct otlp_response *response, struct reader text)
     }
 }
 
-static bool parse_partial_success(struct reader reader, struct otlp_response *response)
+static bool parse_partial_success(struct wire wire, struct otlp_response *response)
 {
-    while (reader.at < reader.end) {
-        struct field field;
-        if (!read_field(&reader, &field))
+    while (wire.at < wire.end) {
+        struct wire_field field;
+        if (!wire_read_field(&wire, &field))
             return false;
         if (field.number == PARTIAL_REJECTED_POINTS) {
             if (field.type != WIRE_VARINT)
@@ -117,10 +58,10 @@ static bool parse_partial_success(struct reader reader, struct otlp_response *re
 bool otlp_response_parse(const uint8_t *body, size_t bytes, struct otlp_response *ret_response)
 {
     struct otlp_response response = {0};
-    struct reader reader = {body, bytes ? body + bytes : body};
-    while (reader.at < reader.end) {
-        struct field field;
-        if (!read_field(&reader, &field))
+    struct wire wire = {body, bytes ? body + bytes : body};
+    while (wire.at < wire.end) {
+        struct wire_field field;
+        if (!wire_read_field(&wire, &field))
             return false;
         if (field.number == RESPONSE_PARTIAL_SUCCESS &&
             (field.type != WIRE_BYTES || !parse_partial_success(field.bytes, &response)))
@@ -133,10 +74,10 @@ bool otlp_response_parse(const uint8_t *body, size_t bytes, struct otlp_response
 bool otlp_status_parse(const uint8_t *body, size_t bytes, struct otlp_response *ret_response)
 {
     struct otlp_response response = {0};
-    struct reader reader = {body, bytes ? body + bytes : body};
-    while (reader.at < reader.end) {
-        struct field field;
-        if (!read_field(&reader, &field))
+    struct wire wire = {body, bytes ? body + bytes : body};
+    while (wire.at < wire.end) {
+        struct wire_field field;
+        if (!wire_read_field(&wire, &field))
             return false;
         if (field.number == STATUS_CODE && field.type != WIRE_VARINT)
             return false;

@@ -96,4 +96,8 @@ struct component {
     /* Checks what no single row can (two keys that exclude each other); may be NULL. The error
      * text names the key; config puts file:line:column in front. */
     bool (*validate)(const void *settings, struct error *error);
+    /* Where in the settings a const char * names an extension that must be in use (NULL: none);
+     * 0: nowhere. `extension_key` is its key, for errors. */
+    size_t extension_offset;
+    const char *extension_key;
 };

@@ -18,6 +18,7 @@ enum telemetry_owner {
     TELEMETRY_SHARD,       /* label shard="0" */
     TELEMETRY_WORKER,      /* the worker; no label */
     TELEMETRY_DESTINATION, /* label exporter="otlp_http/nr"; written by the worker */
+    TELEMETRY_TUNER,       /* a knob of the auto-tuner; labels exporter, knob; written by the worker */
     TELEMETRY_FAILURE,     /* labels shard, query, sqlstate: made when first seen */
     TELEMETRY_OWNER_COUNT,
 };
@@ -38,6 +39,8 @@ enum telemetry_kind { TELEMETRY_COUNTER, TELEMETRY_GAUGE };
     X(SCRAPES_PARTIAL, SHARD, "pgweir.scrapes", "{scrape}", COUNTER, "result", "partial", "Collections finished") \
     X(SCRAPES_FAILED, SHARD, "pgweir.scrapes", "{scrape}", COUNTER, "result", "failed", "Collections finished") \
     X(SCRAPES_SKIPPED, SHARD, "pgweir.scrapes", "{scrape}", COUNTER, "result", "skipped", "Collections finished") \
+    X(STRETCH_LEVEL, SHARD, "pgweir.stretch.level", "1", GAUGE, "", "", "How much less is collected because back ends take less than there is: 0 nothing less, up to 4") \
+    X(STRETCHED, SHARD, "pgweir.stretch.left_out", "{group}", COUNTER, "", "", "Groups that were due and left out of a collection for that") \
     X(STATEMENTS, SHARD, "pgweir.statements", "{statement}", COUNTER, "", "", "Statements executed") \
     X(ROWS, SHARD, "pgweir.rows", "{row}", COUNTER, "", "", "Result rows read")                    \
     X(ROWS_CUT, SHARD, "pgweir.rows.cut", "{row}", COUNTER, "", "", "Result rows beyond the row limit, not read") \
@@ -45,6 +48,7 @@ enum telemetry_kind { TELEMETRY_COUNTER, TELEMETRY_GAUGE };
     X(POINTS_NO_PAGE, SHARD, "pgweir.points.no_page", "{point}", COUNTER, "", "", "Points lost because no page was free") \
     X(POINTS_SKIPPED, SHARD, "pgweir.points.skipped", "{point}", COUNTER, "", "", "Cells that gave no point: not finite, out of range, no number, or of a repeated row") \
     X(SERIES, SHARD, "pgweir.attribute_sets", "{set}", GAUGE, "", "", "Attribute sets held")       \
+    X(ATTRIBUTES_CUT, SHARD, "pgweir.attributes.cut", "{attribute}", COUNTER, "", "", "Attributes of rows that were left out, or whose value was cut, for the limits of back ends") \
     X(CONNECTIONS_OPEN, SHARD, "pgweir.connections", "{connection}", GAUGE, "state", "open", "Connections by state") \
     X(CONNECTIONS_USED, SHARD, "pgweir.connections", "{connection}", GAUGE, "state", "in_use", "Connections by state") \
     X(CONNECTIONS_IDLE, SHARD, "pgweir.connections", "{connection}", GAUGE, "state", "idle", "Connections by state") \
@@ -52,6 +56,12 @@ enum telemetry_kind { TELEMETRY_COUNTER, TELEMETRY_GAUGE };
     X(CONNECTION_WAITS, SHARD, "pgweir.connection.waits", "{wait}", COUNTER, "", "", "Collections that waited for a connection") \
     X(CONNECTS_OK, SHARD, "pgweir.connects", "{connect}", COUNTER, "result", "ok", "Connection attempts") \
     X(CONNECTS_FAILED, SHARD, "pgweir.connects", "{connect}", COUNTER, "result", "failed", "Connection attempts") \
+    X(TARGET_BREAKERS_CLOSED, SHARD, "pgweir.target.circuit_breakers", "{target}", GAUGE, "state", "closed", "Servers by the state of the breaker that guards new connections to them") \
+    X(TARGET_BREAKERS_OPEN, SHARD, "pgweir.target.circuit_breakers", "{target}", GAUGE, "state", "open", "Servers by the state of the breaker that guards new connections to them") \
+    X(TARGET_BREAKERS_HALF_OPEN, SHARD, "pgweir.target.circuit_breakers", "{target}", GAUGE, "state", "half_open", "Servers by the state of the breaker that guards new connections to them") \
+    X(TARGET_BREAKER_TRIPS, SHARD, "pgweir.target.circuit_breaker.trips", "{trip}", COUNTER, "", "", "Times such a breaker opened") \
+    X(TARGET_BREAKER_RECOVERIES, SHARD, "pgweir.target.circuit_breaker.recoveries", "{recovery}", COUNTER, "", "", "Times it closed again") \
+    X(TARGET_BREAKER_OPEN_MS, SHARD, "pgweir.target.circuit_breaker.open_time", "ms", COUNTER, "", "", "Time from opening to closing again") \
     X(CLOSED_AGED, SHARD, "pgweir.connections.closed", "{connection}", COUNTER, "reason", "aged", "Connections closed") \
     X(CLOSED_IDLE, SHARD, "pgweir.connections.closed", "{connection}", COUNTER, "reason", "idle", "Connections closed") \
     X(CLOSED_LOST, SHARD, "pgweir.connections.closed", "{connection}", COUNTER, "reason", "lost", "Connections closed") \
@@ -64,9 +74,21 @@ enum telemetry_kind { TELEMETRY_COUNTER, TELEMETRY_GAUGE };
     X(FAILURES, FAILURE, "pgweir.statement.errors", "{error}", COUNTER, "", "", "Statements that failed, by query and SQLSTATE") \
     X(WORKER_PAGES, WORKER, "pgweir.worker.pages", "{page}", COUNTER, "", "", "Pages taken from the ring") \
     X(WORKER_POINTS, WORKER, "pgweir.worker.points", "{point}", COUNTER, "", "", "Points taken from the ring") \
+    X(TUNER_COST, WORKER, "pgweir.tuner.cpu_per_point", "ns", GAUGE, "", "", "CPU of the worker for one point, last window of the auto-tuner") \
+    X(TUNER_TRIALS, WORKER, "pgweir.tuner.trials", "{trial}", COUNTER, "", "", "Trials of the auto-tuner begun") \
+    X(TUNER_ARMED, WORKER, "pgweir.tuner.armed", "{time}", COUNTER, "", "", "Times the auto-tuner began anew, as the load had changed") \
+    X(TUNER_GAVE_UP, WORKER, "pgweir.tuner.gave_up", "{time}", COUNTER, "", "", "Times no knob of the auto-tuner helped an age above its target") \
+    X(TUNER_VALUE, TUNER, "pgweir.tuner.value", "1", GAUGE, "", "", "Value in force of a knob: batch_size in points, flush_age in ms, concurrency_max in requests, compression_level") \
+    X(TUNER_KEPT, TUNER, "pgweir.tuner.decisions", "{decision}", COUNTER, "decision", "kept", "Decisions of the auto-tuner about a knob") \
+    X(TUNER_CURED, TUNER, "pgweir.tuner.decisions", "{decision}", COUNTER, "decision", "cured", "Decisions of the auto-tuner about a knob") \
+    X(TUNER_ROLLED_BACK, TUNER, "pgweir.tuner.decisions", "{decision}", COUNTER, "decision", "rolled_back", "Decisions of the auto-tuner about a knob") \
+    X(TUNER_ABANDONED, TUNER, "pgweir.tuner.decisions", "{decision}", COUNTER, "decision", "abandoned", "Decisions of the auto-tuner about a knob") \
+    X(TUNER_ADVISED, TUNER, "pgweir.tuner.decisions", "{decision}", COUNTER, "decision", "advised", "Decisions of the auto-tuner about a knob") \
     X(POINTS_COLLECTED_FOR, DESTINATION, "pgweir.exporter.collected_points", "{point}", COUNTER, "", "", "Points meant for this exporter") \
+    X(POINTS_RECOVERED, DESTINATION, "pgweir.exporter.recovered_points", "{point}", COUNTER, "", "", "Points found on disk at start") \
     X(POINTS_DELIVERED, DESTINATION, "pgweir.exporter.delivered_points", "{point}", COUNTER, "", "", "Points the back end acknowledged") \
     X(POINTS_QUEUED, DESTINATION, "pgweir.exporter.queued_points", "{point}", GAUGE, "", "", "Points batched, queued or in flight") \
+    X(POINTS_SPOOLED, DESTINATION, "pgweir.exporter.spooled_points", "{point}", GAUGE, "", "", "Points that are on disk only") \
     X(DROPPED_NO_PAGE, DESTINATION, "pgweir.exporter.dropped_points", "{point}", COUNTER, "reason", "no_page", "Points given up") \
     X(DROPPED_QUEUE_FULL, DESTINATION, "pgweir.exporter.dropped_points", "{point}", COUNTER, "reason", "queue_full", "Points given up") \
     X(DROPPED_REJECTED, DESTINATION, "pgweir.exporter.dropped_points", "{point}", COUNTER, "reason", "rejected", "Points given up") \
@@ -74,6 +96,11 @@ enum telemetry_kind { TELEMETRY_COUNTER, TELEMETRY_GAUGE };
     X(DROPPED_EXPIRED, DESTINATION, "pgweir.exporter.dropped_points", "{point}", COUNTER, "reason", "retry_expired", "Points given up") \
     X(DROPPED_TOO_LARGE, DESTINATION, "pgweir.exporter.dropped_points", "{point}", COUNTER, "reason", "too_large", "Points given up") \
     X(DROPPED_STOP, DESTINATION, "pgweir.exporter.dropped_points", "{point}", COUNTER, "reason", "shutdown", "Points given up") \
+    X(DROPPED_NO_MEMORY, DESTINATION, "pgweir.exporter.dropped_points", "{point}", COUNTER, "reason", "no_memory", "Points given up") \
+    X(DROPPED_SPOOL_FULL, DESTINATION, "pgweir.exporter.dropped_points", "{point}", COUNTER, "reason", "spool_full", "Points given up") \
+    X(DROPPED_TOO_OLD, DESTINATION, "pgweir.exporter.dropped_points", "{point}", COUNTER, "reason", "too_old", "Points given up") \
+    X(DROPPED_CORRUPT, DESTINATION, "pgweir.exporter.dropped_points", "{point}", COUNTER, "reason", "spool_corrupt", "Points given up") \
+    X(DROPPED_FIRST_VALUE, DESTINATION, "pgweir.exporter.dropped_points", "{point}", COUNTER, "reason", "first_value", "Points given up") \
     X(QUEUE_BATCHES, DESTINATION, "pgweir.exporter.queue.batches", "{batch}", GAUGE, "", "", "Batches queued or in flight") \
     X(QUEUE_BYTES, DESTINATION, "pgweir.exporter.queue.bytes", "By", GAUGE, "", "", "Bytes of the batches queued or in flight") \
     X(QUEUE_CAPACITY, DESTINATION, "pgweir.exporter.queue.capacity", "{batch}", GAUGE, "", "", "Batches the queue holds") \
@@ -82,6 +109,27 @@ enum telemetry_kind { TELEMETRY_COUNTER, TELEMETRY_GAUGE };
     X(REQUESTS_PERMANENT, DESTINATION, "pgweir.exporter.requests", "{request}", COUNTER, "result", "permanent", "Requests finished") \
     X(REQUESTS_IN_FLIGHT, DESTINATION, "pgweir.exporter.requests_in_flight", "{request}", GAUGE, "", "", "Requests waiting for an answer") \
     X(AMBIGUOUS_RESENDS, DESTINATION, "pgweir.exporter.ambiguous_resends", "{request}", COUNTER, "", "", "Requests sent again although the first may have arrived") \
+    X(BODIES_SPLIT, DESTINATION, "pgweir.exporter.bodies_split", "{body}", COUNTER, "", "", "Bodies cut in two because they were too large") \
+    X(RATE_LIMIT, DESTINATION, "pgweir.exporter.rate_limit", "{request}/s", GAUGE, "", "", "Requests a second that may be sent now; 0: no limit") \
+    X(RATE_UTILISATION, DESTINATION, "pgweir.exporter.rate_utilisation", "%", GAUGE, "", "", "Share in use of what may be sent: of the rate or of the requests at once, whichever is fuller") \
+    X(CONCURRENCY_LIMIT, DESTINATION, "pgweir.exporter.concurrency_limit", "{request}", GAUGE, "", "", "Requests that may be in flight") \
+    X(GATED, DESTINATION, "pgweir.exporter.gated", "1", GAUGE, "", "", "1 while the back end asked for a pause") \
+    X(THROTTLED, DESTINATION, "pgweir.exporter.throttled_requests", "{request}", COUNTER, "", "", "Requests the back end refused because there were too many") \
+    X(LIMIT_CHANGES, DESTINATION, "pgweir.exporter.limit_changes", "{change}", COUNTER, "", "", "Changes of rate, concurrency, gate and breaker; the log and /status say why") \
+    X(BREAKER_CLOSED_NOW, DESTINATION, "pgweir.exporter.circuit_breaker", "1", GAUGE, "state", "closed", "1 for the state the breaker is in") \
+    X(BREAKER_OPEN_NOW, DESTINATION, "pgweir.exporter.circuit_breaker", "1", GAUGE, "state", "open", "1 for the state the breaker is in") \
+    X(BREAKER_HALF_OPEN_NOW, DESTINATION, "pgweir.exporter.circuit_breaker", "1", GAUGE, "state", "half_open", "1 for the state the breaker is in") \
+    X(BREAKER_TRIPS, DESTINATION, "pgweir.exporter.circuit_breaker.trips", "{trip}", COUNTER, "", "", "Times the breaker opened") \
+    X(BREAKER_OPEN_MS, DESTINATION, "pgweir.exporter.circuit_breaker.open_time", "ms", COUNTER, "", "", "Time from opening to closing again") \
+    X(SPOOL_RECORDS, DESTINATION, "pgweir.spool.records", "{batch}", GAUGE, "", "", "Batches on disk, those also in memory included") \
+    X(SPOOL_BYTES, DESTINATION, "pgweir.spool.bytes", "By", GAUGE, "", "", "Bytes of the batches on disk") \
+    X(SPOOL_DISK_BYTES, DESTINATION, "pgweir.spool.disk", "By", GAUGE, "", "", "Size of the files") \
+    X(SPOOL_CAPACITY, DESTINATION, "pgweir.spool.capacity", "By", GAUGE, "", "", "Size the files may have") \
+    X(SPOOL_WORKING, DESTINATION, "pgweir.spool.working", "1", GAUGE, "", "", "1 while the disk takes batches, 0 while memory is all there is") \
+    X(SPOOL_ERRORS, DESTINATION, "pgweir.spool.errors", "{error}", COUNTER, "", "", "Writes and syncs that failed") \
+    X(DELTA_SERIES, DESTINATION, "pgweir.exporter.delta.series", "{series}", GAUGE, "", "", "Counters whose last value is remembered, so that only what was added is sent") \
+    X(DELTA_FORGOTTEN, DESTINATION, "pgweir.exporter.delta.forgotten", "{series}", COUNTER, "", "", "Counters forgotten: not seen for long, or more than there is room for") \
+    X(DELTA_RESETS, DESTINATION, "pgweir.exporter.delta.resets", "{reset}", COUNTER, "", "", "Counters that began anew") \
     X(BYTES_ENCODED, DESTINATION, "pgweir.exporter.encoded_bytes", "By", COUNTER, "", "", "Body bytes before compression") \
     X(BYTES_SENT, DESTINATION, "pgweir.exporter.sent_bytes", "By", COUNTER, "", "", "Body bytes acknowledged, as sent") \
     X(LAST_STATUS, DESTINATION, "pgweir.exporter.last_status", "1", GAUGE, "", "", "HTTP status of the last answer, 0 when there was none")
@@ -90,6 +138,7 @@ enum telemetry_kind { TELEMETRY_COUNTER, TELEMETRY_GAUGE };
 #define TELEMETRY_HISTOGRAMS(X)                                                                    \
     X(CONNECT, SHARD, "pgweir.connect.duration", "Connect to ready session")                       \
     X(CONNECTION_WAIT, SHARD, "pgweir.connection.wait.duration", "Wait for a free connection")     \
+    X(STATEMENT, SHARD, "pgweir.statement.duration", "Statement sent, or the answer before it read, until its own was read; those read at once share the time") \
     X(SCRAPE, SHARD, "pgweir.scrape.duration", "One collection, from first byte out to last row decoded") \
     X(LAG, SHARD, "pgweir.schedule.lag", "Start of a collection after it was due")                 \
     X(RING_WAIT, WORKER, "pgweir.ring.wait", "Page pushed until taken")                            \
@@ -174,6 +223,14 @@ static inline void telemetry_record(struct telemetry_set *set, enum telemetry_hi
                                     uint64_t value_ns)
 {
     histogram_record(set->histograms[histogram], value_ns);
+}
+
+/* `count` times the same value. */
+static inline void telemetry_record_many(struct telemetry_set *set,
+                                         enum telemetry_histogram histogram, uint64_t value_ns,
+                                         uint64_t count)
+{
+    histogram_record_many(set->histograms[histogram], value_ns, count);
 }
 
 /* All values of a set as of one instant between two changes. */

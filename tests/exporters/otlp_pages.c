@@ -10,16 +10,16 @@
 
 const struct metric model_metrics[MODEL_METRICS] = {
     {"postgresql.commits", "{tx}", "Committed \"transactions\".", METRIC_SUM, METRIC_INT, true,
-     true},
-    {"postgresql.backends", "1", "Backends", METRIC_SUM, METRIC_INT, false, true},
-    {"postgresql.db_size", "By", "Größe", METRIC_GAUGE, METRIC_INT, false, true},
-    {"postgresql.lag", "s", "", METRIC_GAUGE, METRIC_DOUBLE, false, true},
+     true, false},
+    {"postgresql.backends", "1", "Backends", METRIC_SUM, METRIC_INT, false, true, false},
+    {"postgresql.db_size", "By", "Größe", METRIC_GAUGE, METRIC_INT, false, true, false},
+    {"postgresql.lag", "s", "", METRIC_GAUGE, METRIC_DOUBLE, false, true, false},
     {"postgresql.time", "",
      "A description that is longer than one hundred and twenty-seven bytes, so "
      "that its length takes two bytes on the wire, as every length from 128 on does.",
-     METRIC_SUM, METRIC_DOUBLE, true, true},
-    {"x", "", "", METRIC_GAUGE, METRIC_INT, false, true},
-    {"y", "", "", METRIC_SUM, METRIC_DOUBLE, false, true},
+     METRIC_SUM, METRIC_DOUBLE, true, true, false},
+    {"x", "", "", METRIC_GAUGE, METRIC_INT, false, true, false},
+    {"y", "", "", METRIC_SUM, METRIC_DOUBLE, false, true, false},
 };
 
 static const double doubles[] = {0.0,  -0.0, 1.5, 0.1,      1e300,     -1e-300, 123456789.0,

@@ -13,7 +13,7 @@
 void *settings_create(const struct component *component, const char *const *pairs);
 void settings_destroy(const struct component *component, void *settings);
 
-enum { RIG_METRICS = 4, RIG_DESTINATIONS = 4, RIG_PAGES = 64 };
+enum { RIG_METRICS = 4, RIG_DESTINATIONS = 8, RIG_PAGES = 64 };
 
 struct rig {
     struct ring *ring;
@@ -24,6 +24,7 @@ struct rig {
     uint32_t destination_count;
     struct batch_settings batch;
     bool no_batch;
+    const struct tuner_settings *tuner; /* NULL: off */
     uint64_t pushed;
     int value; /* of the next point */
 };
@@ -48,5 +49,8 @@ void rig_wait(const struct rig *rig, uint32_t destination, enum telemetry_value 
               uint64_t least);
 void rig_wait_idle(const struct rig *rig, uint32_t destination); /* nothing queued any more */
 
-/* Fails the test unless collected = delivered + queued + Σ dropped in a snapshot. */
+/* collected + recovered = delivered + queued + spooled + Σ dropped in a snapshot; any thread. */
+bool rig_books_balance(const struct telemetry_set *set);
+
+/* Fails the test where they do not. */
 void rig_check_books(const struct telemetry_set *set);

@@ -15,7 +15,7 @@
 #include "base/clock.h"
 #include "exporters/exporter.h"
 #include "tests/exporters/rig.h"
-#include "tools/sink_body.h"
+#include "tools/sink/body.h"
 
 enum { BATCHES_MAX = 4096 };
 
@@ -23,7 +23,7 @@ enum { BATCHES_MAX = 4096 };
 static uint32_t read_batches(const char *path, uint64_t points[BATCHES_MAX])
 {
     FILE *file = fopen(path, "re");
-    struct body_reader *reader = body_reader_create(false);
+    struct body_reader *reader = body_reader_create(BODY_CHECK);
     uint8_t length[4];
     uint32_t count = 0;
     assert_non_null(file);

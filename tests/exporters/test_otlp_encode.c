@@ -5,8 +5,8 @@
  * Needs protoc and the .proto files (tools/fetch-otel-proto). Without them those tests are skipped,
  * or fail where PGWEIR_REQUIRE_ALL=1. */
 #include "tests/exporters/otlp_pages.h"
+#include "tests/exporters/protoc.h"
 
-#include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
 #include <setjmp.h>
@@ -14,83 +14,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 #include <cmocka.h>
-
-#define SERVICE "opentelemetry/proto/collector/metrics/v1/metrics_service.proto"
-#define REQUEST "opentelemetry.proto.collector.metrics.v1.ExportMetricsServiceRequest"
 
 enum { BUFFER_BYTES = 4 << 20 };
 static uint8_t buffer[BUFFER_BYTES];
 static struct page page;
-static char proto_directory[512];
-
-/* ---- protoc ---- */
-
-static bool find_proto(void)
-{
-    const char *chosen = getenv("PGWEIR_OTEL_PROTO"), *cache = getenv("XDG_CACHE_HOME");
-    const char *home = getenv("HOME");
-    char probe[768];
-    if (chosen)
-        snprintf(proto_directory, sizeof proto_directory, "%s", chosen);
-    else if (cache && *cache)
-        snprintf(proto_directory, sizeof proto_directory, "%s/pgweir/otel-proto", cache);
-    else
-        snprintf(proto_directory, sizeof proto_directory, "%s/.cache/pgweir/otel-proto",
-                 home ? home : "");
-    snprintf(probe, sizeof probe, "%s/" SERVICE, proto_directory);
-    return access(probe, R_OK) == 0 && system("command -v protoc >/dev/null") == 0;
-}
-
-static void require_protoc(void)
-{
-    if (find_proto())
-        return;
-    const char *required = getenv("PGWEIR_REQUIRE_ALL");
-    print_message("no protoc, or no .proto files in %s: install protobuf-compiler and run "
-                  "tools/fetch-otel-proto\n",
-                  proto_directory);
-    if (required && strcmp(required, "1") == 0)
-        fail_msg("PGWEIR_REQUIRE_ALL=1, but the independent decoder is missing");
-    skip();
-}
-
-static char *read_all(FILE *file)
-{
-    long bytes = (fseek(file, 0, SEEK_END), ftell(file));
-    char *text = malloc((size_t)bytes + 1);
-    assert_non_null(text);
-    rewind(file);
-    assert_int_equal(fread(text, 1, (size_t)bytes, file), bytes);
-    text[bytes] = '\0';
-    return text;
-}
-
-/* The body as text; to be freed. Fails when protoc does not accept it. */
-static char *decode(const uint8_t *body, size_t bytes)
-{
-    FILE *in = tmpfile(), *out = tmpfile();
-    assert_true(in && out);
-    assert_int_equal(fwrite(body, 1, bytes, in), bytes);
-    rewind(in);
-    pid_t child = fork();
-    if (child == 0) {
-        dup2(fileno(in), STDIN_FILENO);
-        dup2(fileno(out), STDOUT_FILENO);
-        execlp("protoc", "protoc", "-I", proto_directory, "--decode=" REQUEST, SERVICE,
-               (char *)NULL);
-        _exit(127);
-    }
-    int status = -1;
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_int_equal(status, 0);
-    char *text = read_all(out);
-    fclose(in);
-    fclose(out);
-    return text;
-}
 
 /* ---- what protoc should print ---- */
 
@@ -309,7 +237,7 @@ static void request_add(struct request *request, const struct model *model, stru
 static void request_check(struct request *request)
 {
     fclose(request->out);
-    char *decoded = decode(buffer, request->bytes);
+    char *decoded = protoc_decode(buffer, request->bytes);
     assert_true(request->bytes > 1000);
     assert_same_text(decoded, request->expected);
     free(decoded);
@@ -321,7 +249,7 @@ static void request_check(struct request *request)
 static void test_random_pages(void **state)
 {
     (void)state;
-    require_protoc();
+    protoc_require();
     struct request request;
     request_open(&request);
     for (uint64_t seed = 1; seed <= 12; seed++) {
@@ -339,7 +267,7 @@ static void test_random_pages(void **state)
 static void test_slices(void **state)
 {
     (void)state;
-    require_protoc();
+    protoc_require();
     struct request request;
     request_open(&request);
     struct model *model = model_create(77);

@@ -210,7 +210,7 @@ static void test_known_document(void **state)
     attrs_begin(&builder, ATTRS_RESOURCE);
     struct attrs *empty = attrs_finish(&builder);
     const struct resource resource = {.variants = {empty}};
-    static const struct metric metric = {"m", "1", "d", METRIC_SUM, METRIC_INT, true, true};
+    static const struct metric metric = {"m", "1", "d", METRIC_SUM, METRIC_INT, true, true, false};
     page_reset(&page, 0, 0);
     *page_begin_run(&page, &metric, NULL, &resource, 2) =
         (struct point){.attrs = attrs, .start_ns = 1, .value.integer = 42};

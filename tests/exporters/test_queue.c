@@ -221,7 +221,10 @@ static void test_shared_destination(void **state)
         {.routes = 3, .variant = 1, .batch = NULL, .destinations = 1},
         {.routes = 2, .batch = NULL, .destinations = 1}, /* another receiver's */
     };
-    struct worker_options options = {&destination, 1, pipelines, 3};
+    struct worker_options options = {.destinations = &destination,
+                                     .destination_count = 1,
+                                     .pipelines = pipelines,
+                                     .pipeline_count = 3};
     assert_true(worker_create(&rig.worker, rig.ring, &options, &error));
     rig.sets[0] = telemetry_first();
     while (rig.sets[0]->owner != TELEMETRY_DESTINATION)

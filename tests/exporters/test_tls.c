@@ -85,7 +85,7 @@ static void check_row(const struct tls_row *row)
                            row->min_version,
                            "retry_on_failure.initial_interval",
                            "10ms",
-                           "retry_on_failure.max_interval",
+                           "circuit_breaker.auth_pause",
                            "10ms",
                            "retry_on_failure.max_elapsed_time",
                            "20ms",
@@ -166,7 +166,7 @@ static void check_client_row(const struct client_row *row)
                            ca,
                            "retry_on_failure.initial_interval",
                            "10ms",
-                           "retry_on_failure.max_interval",
+                           "circuit_breaker.auth_pause",
                            "10ms",
                            row->cert == NULL ? NULL
                            : row->as_text    ? "tls.cert_pem"
@@ -217,7 +217,7 @@ static void test_bad_files(void **state)
     const struct component *component = &otlp_http_exporter.component;
     void *settings = settings_create(component, pairs);
     struct worker_destination destination = {component, "otlp_http/nr", settings};
-    struct worker_options options = {&destination, 1, NULL, 0};
+    struct worker_options options = {.destinations = &destination, .destination_count = 1};
     assert_true(ring_create(&ring, 1, 4, &error));
     assert_false(worker_create(&worker, ring, &options, &error));
     assert_null(worker);
