@@ -30,6 +30,7 @@ static component_registry registry(void)
     for (size_t i = 0; exporter_registry[i] != NULL; i++)
         all_components[count++] = exporter_registry[i];
     all_components[count++] = &health_check_extension;
+    all_components[count++] = &file_storage_extension;
     CHECK(count < sizeof all_components / sizeof *all_components);
     return all_components;
 }

@@ -8,7 +8,9 @@
 #include <string.h>
 
 #include "commands.h"
+#include "base/memory.h"
 #include "config/yaml.h"
+#include "spool_command.h"
 
 /* ---- the table ---- */
 
@@ -33,6 +35,8 @@ static const struct command {
      "pgweir components", command_components, 0},
     {"catalog", "catalog [FILE]", "what is collected: queries, metrics, units, versions",
      "pgweir catalog | less", command_catalog, TAKES_OPERAND},
+    {"spool", "spool ls|verify|export DIR", "what waits on disk, checked, taken out",
+     "pgweir spool ls /var/lib/pgweir/spool\n  pgweir spool --help", NULL, 0},
     {"reference", "reference", "every configuration key as Markdown", "pgweir reference > keys.md",
      command_reference, 0},
     {"version", "version", "the version", "pgweir version", command_version, 0},
@@ -149,9 +153,7 @@ static int read_options(int argc, char **argv, struct arguments *arguments, bool
 static const char *hide(char *word)
 {
     static char *hidden; /* lives as long as the process */
-    hidden = strdup(word);
-    if (hidden == NULL)
-        return word;
+    hidden = xstrdup(word);
     memset(word, '*', strlen(word));
     return hidden;
 }
@@ -167,6 +169,8 @@ static int run_command(const struct command *command, const struct arguments *ar
 
 int main(int argc, char **argv)
 {
+    if (argc > 1 && strcmp(argv[1], "spool") == 0)
+        return spool_command(argc - 1, argv + 1); /* it has options of its own */
     struct arguments arguments = {0};
     bool help_wanted = false, version_wanted = false;
     int code = read_options(argc, argv, &arguments, &help_wanted, &version_wanted);
@@ -189,6 +193,8 @@ int main(int argc, char **argv)
         return refuse_command(name);
     if (help_wanted)
         return print_help_of(command);
+    if (command->run == NULL)
+        return refuse("%s comes first, before options", name);
     if (optind < argc && (command->takes & TAKES_OPERAND) != 0)
         arguments.operand = looks_like_dsn(argv[optind]) ? hide(argv[optind++]) : argv[optind++];
     if (optind < argc)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The assembly: from a checked configuration to running threads and back. Everything is made here
- * by the main thread in the order resolver, ring, worker, shards, admin, and stopped in the order
- * of a point's path, so that what was collected is delivered: shards push their last page, the
- * worker drains until the deadline, then memory goes. After the start the main thread only waits
- * for signals and refreshes the process's own gauges. */
+ * by the main thread in the order resolver, handshaker, ring, worker, shards, admin, and stopped in
+ * the order of a point's path, so that what was collected is delivered: shards push their last
+ * page, the worker drains until the deadline, then memory goes. After the start the main thread
+ * only waits for signals and refreshes the process's own gauges. */
 #include "run.h"
 
 #include <dirent.h>
@@ -21,9 +21,13 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory.h"
+#include "exporters/status.h"
+#include "exporters/tuning.h"
 #include "exporters/worker.h"
 #include "loop/cpu.h"
 #include "pg/pool.h"
+#include "pg/handshake.h"
 #include "pg/resolver.h"
 #include "shard/shard.h"
 
@@ -31,8 +35,10 @@ enum {
     PIPELINE_ROUTES_MAX = 31, /* bit mask of receivers, one more for pgweir's own metrics */
     SUPERVISE_MS = 5000,
     ONCE_POLL_MS = 20,
-    SIGNAL_ECHO_MS = 500, /* a signal that comes so soon after the first is the same one */
-    STALL_S = 10,         /* seconds without a turn after which a shard counts as stuck */
+    SIGNAL_ECHO_MS = 500,   /* a signal that comes so soon after the first is the same one */
+    STALL_S = 10,           /* seconds without a turn after which a shard counts as stuck */
+    DESCRIPTORS_KEPT = 128, /* logs, admin clients, back ends, name servers, files */
+    DESCRIPTORS_PER_SHARD = 8,
 };
 
 struct engine {
@@ -44,10 +50,13 @@ struct engine {
     struct worker_destination destinations[LIMIT_DESTINATIONS];
     uint32_t destination_count;
     struct worker_pipeline pipelines[LIMIT_PIPELINES];
+    struct worker_storage storages[LIMIT_DESTINATIONS];
+    uint32_t storage_count;
     size_t target_count;
     struct status_board *board;
     struct pg_budget budget;
     struct resolver *resolver;
+    struct handshaker *handshaker;
     struct ring *ring;
     struct worker *worker;
     struct shard *shards[LIMIT_SHARDS];
@@ -128,10 +137,37 @@ static bool add_processors(struct engine *engine, const struct pipeline *pipelin
     return true;
 }
 
+static void find_storages(struct engine *engine)
+{
+    const struct config *config = engine->config;
+    for (size_t i = 0; i < config->extension_count && engine->storage_count < LIMIT_DESTINATIONS;
+         i++)
+        if (config->extensions[i]->component == &file_storage_extension)
+            engine->storages[engine->storage_count++] = (struct worker_storage){
+                .id = config->extensions[i]->id, .settings = config->extensions[i]->settings};
+}
+
+static bool check_tuner(const struct tuner_settings *tuner, struct error *error)
+{
+    if (tuner->batch_size_min > tuner->batch_size_max)
+        return error_set(error,
+                         "service.tuner: batch_size_min %lld is above batch_size_max %lld: "
+                         "exchange them",
+                         (long long)tuner->batch_size_min, (long long)tuner->batch_size_max);
+    uint64_t most_ns = tuner->flush_age_max_ns;
+    if (most_ns != 0 && tuner->flush_age_min_ns > most_ns)
+        return error_set(error, "service.tuner: flush_age_min is above flush_age_max: exchange "
+                                "them");
+    return true;
+}
+
 static bool plan_pipelines(struct engine *engine, struct error *error)
 {
     const struct config *config = engine->config;
     engine->chains.count = 1;
+    if (!check_tuner(&config->service.tuner, error))
+        return false;
+    find_storages(engine);
     if (config->pipeline_count > LIMIT_PIPELINES)
         return error_set(error, "more than %d pipelines", LIMIT_PIPELINES);
     for (size_t p = 0; p < config->pipeline_count; p++) {
@@ -170,8 +206,7 @@ static void forget_receivers(struct engine *engine)
 
 bool run_validate(const struct config *config, size_t *ret_targets, struct error *error)
 {
-    struct engine *engine = calloc(1, sizeof *engine);
-    CHECK(engine != NULL);
+    struct engine *engine = xcalloc(1, sizeof *engine);
     engine->config = config;
     bool ok = plan_pipelines(engine, error);
     if (ok)
@@ -199,6 +234,7 @@ static void deal_targets(const struct engine *engine, uint32_t shard,
                 .receiver = receiver,
                 .server = postgresql_server(receiver->settings, i),
                 .status = &engine->board->slots[number],
+                .speaks = i == 0,
                 .delay_ns = receiver->settings->initial_delay_ns +
                             receiver->settings->collection_interval_ns / servers * i,
             };
@@ -210,8 +246,7 @@ static void deal_targets(const struct engine *engine, uint32_t shard,
 static bool start_shards(struct engine *engine, struct error *error)
 {
     const struct service_settings *service = &engine->config->service;
-    struct shard_target *targets = calloc(engine->target_count + 1, sizeof *targets);
-    CHECK(targets != NULL);
+    struct shard_target *targets = xcalloc(engine->target_count + 1, sizeof *targets);
     bool ok = true;
     for (uint32_t i = 0; i < engine->shard_count && ok; i++) {
         size_t count = 0;
@@ -221,6 +256,7 @@ static bool start_shards(struct engine *engine, struct error *error)
             .service = service,
             .ring = engine->ring,
             .resolver = engine->resolver,
+            .handshaker = engine->handshaker,
             .budget = &engine->budget,
             .targets = targets,
             .target_count = count,
@@ -275,6 +311,26 @@ static bool source_stopping(void *owner)
     return atomic_load(&engine->stopping);
 }
 
+static char *source_destination_json(void *owner, uint32_t index)
+{
+    const struct engine *engine = owner;
+    struct outbox_status status;
+    return worker_read_outbox(engine->worker, index, &status)
+               ? status_outbox_json(&status, clock_monotonic_ns())
+               : NULL;
+}
+
+static char *source_tuner_json(void *owner)
+{
+    const struct engine *engine = owner;
+    struct tuning_status *status = malloc(sizeof *status);
+    char *text = NULL;
+    if (status != NULL && worker_read_tuning(engine->worker, status))
+        text = status_tuning_json(status, clock_monotonic_ns());
+    free(status);
+    return text;
+}
+
 static bool start_admin(struct engine *engine, struct error *error)
 {
     const struct config *config = engine->config;
@@ -287,6 +343,8 @@ static bool start_admin(struct engine *engine, struct error *error)
             .destination = source_destination,
             .live = source_live,
             .stopping = source_stopping,
+            .destination_json = source_destination_json,
+            .tuner_json = source_tuner_json,
         };
         if (!admin_create(&engine->admin, config->extensions[i]->settings, &sources, error))
             return error_prefix(error, "extension %s: ", config->extensions[i]->id);
@@ -294,12 +352,37 @@ static bool start_admin(struct engine *engine, struct error *error)
     return true;
 }
 
+/* Raises the limit of open files as far as it goes. Connections to servers never take what the rest
+ * needs: with more servers than files may be open they share, which is slow, so it is said. */
+static int64_t limit_connections(const struct engine *engine)
+{
+    int64_t wanted = engine->config->service.connections_max;
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return wanted;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    int64_t kept = DESCRIPTORS_KEPT + (int64_t)engine->shard_count * DESCRIPTORS_PER_SHARD;
+    if (limit.rlim_max > (rlim_t)(wanted + kept))
+        return wanted;
+    int64_t room = (int64_t)limit.rlim_max > 2 * kept ? (int64_t)limit.rlim_max - kept : kept;
+    if ((int64_t)engine->target_count > room)
+        LOG(LOG_LEVEL_WARN, "run",
+            "more servers than files may be open: connections are closed and opened again for each "
+            "collection; raise the limit (LimitNOFILE, ulimit -n) or share the servers among "
+            "processes",
+            LOG_NUMBER("targets", engine->target_count),
+            LOG_NUMBER("open_files", (uint64_t)limit.rlim_max),
+            LOG_NUMBER("connections", (uint64_t)room));
+    return room;
+}
+
 static bool start(struct engine *engine, struct error *error)
 {
     const struct service_settings *service = &engine->config->service;
     engine->shard_count = choose_shards(engine);
     engine->board = status_board_create(engine->target_count);
-    engine->budget.connections_max = service->connections_max;
+    engine->budget.connections_max = limit_connections(engine);
     engine->budget.connects_in_flight_max = service->connects_in_flight_max;
     engine->telemetry = telemetry_open(TELEMETRY_PROCESS, 0, NULL);
     struct worker_options options = {
@@ -307,8 +390,13 @@ static bool start(struct engine *engine, struct error *error)
         .destination_count = engine->destination_count,
         .pipelines = engine->pipelines,
         .pipeline_count = (uint32_t)engine->config->pipeline_count,
+        .storages = engine->storages,
+        .storage_count = engine->storage_count,
+        .tuner = engine->options->once ? NULL : &service->tuner,
     };
     return resolver_create(&engine->resolver, engine->shard_count, error) &&
+           handshaker_create(&engine->handshaker, engine->shard_count, engine->shard_count,
+                             error) &&
            ring_create(&engine->ring, engine->shard_count, (uint32_t)service->pages, error) &&
            worker_create(&engine->worker, engine->ring, &options, error) &&
            worker_start(engine->worker, error) && start_shards(engine, error) &&
@@ -438,8 +526,11 @@ static void destroy(struct engine *engine)
     admin_destroy(&engine->admin);
     worker_destroy(&engine->worker);
     resolver_destroy(&engine->resolver); /* its thread wakes shards: they go after it */
+    if (engine->handshaker != NULL)
+        handshaker_stop(engine->handshaker); /* as do its */
     for (uint32_t i = 0; i < LIMIT_SHARDS; i++)
         shard_destroy(&engine->shards[i]);
+    handshaker_destroy(&engine->handshaker);
     ring_destroy(&engine->ring);
     status_board_destroy(&engine->board);
     forget_receivers(engine);
@@ -462,20 +553,10 @@ static bool say_failures(const struct engine *engine)
     return failed;
 }
 
-static void raise_descriptor_limit(void)
-{
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
-}
-
 int run_engine(const struct config *config, const struct run_options *options)
 {
     struct error error;
-    struct engine *engine = calloc(1, sizeof *engine);
-    CHECK(engine != NULL);
+    struct engine *engine = xcalloc(1, sizeof *engine);
     engine->config = config;
     engine->options = options;
     engine->start_ns = clock_monotonic_ns();
@@ -491,8 +572,8 @@ int run_engine(const struct config *config, const struct run_options *options)
     sigaddset(&signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);  /* a file at its limit is EFBIG, for the spool to cope with */
     prctl(PR_SET_DUMPABLE, 0); /* credentials stay out of core dumps and ptrace */
-    raise_descriptor_limit();
 
     bool started = start(engine, &error);
     if (started) {

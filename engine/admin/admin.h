@@ -13,7 +13,10 @@
  *   /livez    503 when a thread stands still: restart the process
  *   /readyz   503 while stopping, too
  *   /metrics  Prometheus text of all telemetry sets
- *   /targets  JSON array, a line a server; ?state=down ?name=PART ?limit=N ?offset=N */
+ *   /histograms  JSON array: {name, labels, count, sum_ns, max_ns, buckets: [[start_ns, count], …]}
+ * of every histogram of every set, in full resolution, buckets that hold something only /status
+ * JSON for people: shards, stages, exporters, tuner; see status.h /targets  JSON array, a line a
+ * server; ?state=down ?name=PART ?limit=N ?offset=N */
 struct admin;
 
 struct health_check_settings {
@@ -35,6 +38,10 @@ struct admin_sources {
     /* Every thread that should turn has turned within the last seconds. */
     bool (*live)(void *owner, char *ret_text, size_t text_bytes);
     bool (*stopping)(void *owner);
+    /* What limits the i-th destination, and what the auto-tuner does, as a JSON object in text that
+     * the caller frees (NULL: nothing to say); goes into /status as it is. Each may be NULL. */
+    char *(*destination_json)(void *owner, uint32_t index);
+    char *(*tuner_json)(void *owner);
 };
 
 /* Binds and starts. Settings are read here only, sources are copied; what they point to must live
@@ -45,3 +52,6 @@ void admin_destroy(struct admin **admin);
 
 /* The text of /metrics; also used without a server. Caller frees. */
 char *admin_metrics_text(void);
+
+/* The text of /histograms. Caller frees; NULL when out of memory. */
+char *admin_histograms_text(void);

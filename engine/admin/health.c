@@ -72,7 +72,7 @@ static json_t *threads_json(const struct request *request, enum health *health)
     return component_json(*health, reason);
 }
 
-static json_t *targets_json(const struct request *request, enum health *health)
+json_t *health_targets_json(const struct request *request, enum health *health)
 {
     const struct status_board *board = request->sources->targets;
     size_t counts[] = {
@@ -92,8 +92,7 @@ static json_t *targets_json(const struct request *request, enum health *health)
     return object;
 }
 
-/* The telemetry set of an exporter; NULL before its first batch. */
-static const struct telemetry_set *exporter_set(const char *id)
+const struct telemetry_set *health_exporter_set(const char *id)
 {
     for (const struct telemetry_set *set = telemetry_first(); set != NULL; set = set->next)
         if (set->owner == TELEMETRY_DESTINATION && set->label_count > 0 &&
@@ -105,12 +104,13 @@ static const struct telemetry_set *exporter_set(const char *id)
 static json_t *exporter_json(const char *id, bool healthy, const char *reason, enum health *health)
 {
     uint64_t values[TELEMETRY_VALUE_COUNT] = {0};
-    const struct telemetry_set *set = exporter_set(id);
+    const struct telemetry_set *set = health_exporter_set(id);
     if (set != NULL)
         telemetry_snapshot(set, values);
     uint64_t batches = values[TELEMETRY_QUEUE_BATCHES];
     uint64_t capacity = values[TELEMETRY_QUEUE_CAPACITY];
-    bool full = capacity > 0 && batches >= capacity;
+    /* A full memory costs nothing where the disk has all that is in it. */
+    bool full = capacity > 0 && batches >= capacity && values[TELEMETRY_SPOOL_WORKING] == 0;
     *health = healthy ? HEALTH_OK : full ? HEALTH_FAILING : HEALTH_DEGRADED;
     json_t *object = component_json(*health, healthy ? "" : reason);
     if (set != NULL) {
@@ -122,38 +122,61 @@ static json_t *exporter_json(const char *id, bool healthy, const char *reason, e
     return object;
 }
 
-static json_t *exporters_json(const struct request *request, enum health *health)
+bool health_exporter(const struct request *request, uint32_t index,
+                     struct exporter_health *ret_health)
 {
     const struct admin_sources *sources = request->sources;
+    ret_health->reason[0] = 0;
+    return sources->destination != NULL &&
+           sources->destination(sources->owner, index, &ret_health->id, &ret_health->healthy,
+                                ret_health->reason, sizeof ret_health->reason);
+}
+
+static json_t *exporters_json(const struct request *request, enum health *health)
+{
     json_t *object = json_object();
-    const char *id;
-    bool healthy;
-    char reason[REASON_BYTES] = "";
+    struct exporter_health exporter;
     *health = HEALTH_OK;
-    for (uint32_t i = 0;
-         sources->destination != NULL &&
-         sources->destination(sources->owner, i, &id, &healthy, reason, sizeof reason);
-         i++) {
+    for (uint32_t i = 0; health_exporter(request, i, &exporter); i++) {
         enum health own;
-        json_object_set_new(object, id, exporter_json(id, healthy, reason, &own));
+        json_object_set_new(object, exporter.id,
+                            exporter_json(exporter.id, exporter.healthy, exporter.reason, &own));
         *health = worse(*health, own);
-        reason[0] = 0;
     }
     return object;
 }
 
-char *health_text(const struct request *request, enum health *ret_health)
+const char *health_name(enum health health)
+{
+    return health_names[health];
+}
+
+/* Fills the components' objects; what they come to together. */
+static enum health judge(const struct request *request, json_t *components)
 {
     enum health threads, targets, exporters;
-    char since[32], reason[REASON_BYTES];
-    json_t *components = json_object();
+    char reason[REASON_BYTES];
     json_object_set_new(components, "threads", threads_json(request, &threads));
-    json_object_set_new(components, "targets", targets_json(request, &targets));
+    json_object_set_new(components, "targets", health_targets_json(request, &targets));
     json_object_set_new(components, "exporters", exporters_json(request, &exporters));
-    bool live = threads == HEALTH_OK;
-    *ret_health = worse(threads, worse(targets, exporters));
-    if (live && !health_ready(request, reason, sizeof reason))
-        *ret_health = HEALTH_STOPPING;
+    if (threads == HEALTH_OK && !health_ready(request, reason, sizeof reason))
+        return HEALTH_STOPPING;
+    return worse(threads, worse(targets, exporters));
+}
+
+enum health health_overall(const struct request *request)
+{
+    json_t *components = json_object();
+    enum health health = judge(request, components);
+    json_decref(components);
+    return health;
+}
+
+char *health_text(const struct request *request, enum health *ret_health)
+{
+    char since[32];
+    json_t *components = json_object();
+    *ret_health = judge(request, components);
     time_text(request->started_wall_ns, since);
     json_t *body = json_pack("{s:s, s:s, s:s, s:o}", "status", health_names[*ret_health], "version",
                              PGWEIR_VERSION, "upSince", since, "components", components);

@@ -17,6 +17,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/memory.h"
 
 enum { NAME_BYTES = 128 };
 
@@ -170,8 +171,7 @@ static void put_histograms(FILE *out, size_t index, const struct snapshot *snaps
     const struct telemetry_histogram_info *info = &telemetry_histograms[index];
     char name[NAME_BYTES];
     bool begun = false;
-    struct histogram_view *view = malloc(sizeof *view);
-    CHECK(view != NULL);
+    struct histogram_view *view = xmalloc(sizeof *view);
     family_name(name, info->name, "s", false);
     for (size_t i = 0; i < count; i++) {
         if (snapshots[i].set->owner != info->owner)
@@ -193,8 +193,7 @@ static struct snapshot *take_snapshots(size_t *ret_count)
     size_t count = 0;
     for (const struct telemetry_set *set = first; set != NULL; set = set->next)
         count++;
-    struct snapshot *snapshots = calloc(count + 1, sizeof *snapshots);
-    CHECK(snapshots != NULL);
+    struct snapshot *snapshots = xcalloc(count + 1, sizeof *snapshots);
     size_t left = count;
     for (const struct telemetry_set *set = first; set != NULL; set = set->next) {
         snapshots[--left].set = set;
@@ -209,7 +208,7 @@ char *admin_metrics_text(void)
     char *text = NULL;
     size_t bytes = 0, count = 0;
     FILE *out = open_memstream(&text, &bytes);
-    CHECK(out != NULL);
+    xdone(out != NULL);
     struct snapshot *snapshots = take_snapshots(&count);
     put_head(out, "pgweir_build_info", "What runs", "gauge");
     fputs("pgweir_build_info{version=\"" PGWEIR_VERSION "\"} 1\n", out);
@@ -218,6 +217,6 @@ char *admin_metrics_text(void)
     for (size_t i = 0; i < TELEMETRY_HISTOGRAM_COUNT; i++)
         put_histograms(out, i, snapshots, count);
     free(snapshots);
-    fclose(out);
+    xdone(fclose(out) == 0);
     return text;
 }

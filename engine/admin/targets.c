@@ -11,8 +11,9 @@
 
 #include "admin/text.h"
 #include "base/clock.h"
+#include "base/memory.h"
 
-enum { BLOCK_BYTES = 32768, NAME_BYTES = 96 };
+enum { NAME_BYTES = 96 };
 
 struct listing {
     const struct status_board *board;
@@ -90,9 +91,8 @@ static bool next_line(struct listing *listing)
     return bytes > 0;
 }
 
-static ssize_t produce(void *owner, uint64_t position, char *buffer, size_t bytes_max)
+static size_t produce(void *owner, char *buffer, size_t bytes_max)
 {
-    (void)position;
     struct listing *listing = owner;
     size_t used = 0;
     while (used < bytes_max) {
@@ -104,7 +104,7 @@ static ssize_t produce(void *owner, uint64_t position, char *buffer, size_t byte
         listing->pending_used += bytes;
         used += bytes;
     }
-    return used > 0 ? (ssize_t)used : MHD_CONTENT_READER_END_OF_STREAM;
+    return used;
 }
 
 static void forget(void *owner)
@@ -116,7 +116,7 @@ static void forget(void *owner)
 
 static const char *argument(const struct request *request, const char *key)
 {
-    return MHD_lookup_connection_value(request->connection, MHD_GET_ARGUMENT_KIND, key);
+    return httpd_argument(request->http, key);
 }
 
 static bool read_number(const struct request *request, const char *key, uint64_t *ret_number)
@@ -141,12 +141,10 @@ static bool read_state(const struct request *request, int *ret_state)
     return *ret_state >= 0;
 }
 
-struct answer targets_answer(const struct request *request)
+struct httpd_answer targets_answer(const struct request *request)
 {
     static const struct status_board no_targets;
-    struct listing *listing = calloc(1, sizeof *listing);
-    if (listing == NULL)
-        return (struct answer){0};
+    struct listing *listing = xcalloc(1, sizeof *listing);
     listing->board = request->sources->targets != NULL ? request->sources->targets : &no_targets;
     listing->left = UINT64_MAX;
     const char *name = argument(request, "name");
@@ -154,16 +152,10 @@ struct answer targets_answer(const struct request *request)
     if (!read_state(request, &listing->state) || !read_number(request, "limit", &listing->left) ||
         !read_number(request, "offset", &listing->skip)) {
         free(listing);
-        return answer_text(MHD_HTTP_BAD_REQUEST, "text/plain; charset=utf-8",
-                           strdup("state is one of unknown, up, degraded, down; limit and offset "
-                                  "are numbers: /targets?state=down&limit=100\n"));
+        return httpd_text(HTTPD_BAD_REQUEST, "text/plain; charset=utf-8",
+                          strdup("state is one of unknown, up, degraded, down; limit and offset "
+                                 "are numbers: /targets?state=down&limit=100\n"));
     }
-    struct answer answer = {.status = MHD_HTTP_OK};
-    answer.response =
-        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK_BYTES, produce, listing, forget);
-    if (answer.response == NULL)
-        forget(listing);
-    else
-        MHD_add_response_header(answer.response, MHD_HTTP_HEADER_CONTENT_TYPE, "application/json");
-    return answer;
+    return httpd_streamed(HTTPD_OK, "application/json",
+                          &(struct httpd_stream){listing, produce, forget});
 }

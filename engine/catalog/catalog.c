@@ -9,7 +9,7 @@
 #include "catalog/query.h"
 
 #include "base/arena.h"
-#include "base/check.h"
+#include "base/memory.h"
 #include "catalog/builtin.h"
 
 #include <errno.h>
@@ -60,9 +60,7 @@ static bool file_load(struct catalog *catalog, const char *path, struct error *e
         return error_set(
             error, "%s: cannot read this file of queries: %s: check the path and its permissions",
             path, strerror(errno));
-    char *text = malloc(DOCUMENT_BYTES_MAX + 1);
-    if (!text)
-        abort();
+    char *text = xmalloc(DOCUMENT_BYTES_MAX + 1);
     errno = 0;
     size_t bytes = fread(text, 1, DOCUMENT_BYTES_MAX + 1, file);
     bool good = true;
@@ -185,10 +183,8 @@ static bool groups_join(struct catalog *catalog, struct error *error)
 bool catalog_load(struct catalog **ret_catalog, const char *const *files, size_t file_count,
                   struct error *error)
 {
-    struct catalog *catalog = calloc(1, sizeof *catalog);
-    struct arena *arena = calloc(1, sizeof *arena);
-    if (!catalog || !arena)
-        abort();
+    struct catalog *catalog = xcalloc(1, sizeof *catalog);
+    struct arena *arena = xcalloc(1, sizeof *arena);
     catalog->arena = arena;
     catalog->queries = arena_take(arena, LIMIT_QUERIES * sizeof *catalog->queries);
     catalog->probe = arena_take(arena, sizeof *catalog->probe);

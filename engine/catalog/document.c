@@ -5,6 +5,7 @@
 #include "catalog/query.h"
 
 #include "base/arena.h"
+#include "base/memory.h"
 
 #include <ctype.h>
 #include <stdlib.h>
@@ -189,9 +190,7 @@ static bool fixed_read(struct reader *reader, const struct yaml_node *mapping,
             node, error,
             "\"attributes\" of a point must map names to fixed texts; what comes from "
             "a column belongs to \"attributes\" of the query");
-    struct attrs_builder *builder = malloc(sizeof *builder);
-    if (!builder)
-        abort();
+    struct attrs_builder *builder = xmalloc(sizeof *builder);
     attrs_begin(builder, ATTRS_POINT);
     bool good = true;
     for (size_t i = 0; good && i < node->count; i++) {
@@ -375,6 +374,47 @@ static bool head_read(struct reader *reader, const struct yaml_node *node, struc
     return true;
 }
 
+static bool attribute_name_check(const struct catalog_query *query, const char *name, size_t bytes,
+                                 struct error *error)
+{
+    if (bytes > LIMIT_ATTRIBUTE_NAME_BYTES)
+        return yaml_error(query->node, error,
+                          "query %s: attribute %.40s… has a name of over %d bytes", query->name,
+                          name, LIMIT_ATTRIBUTE_NAME_BYTES);
+    for (size_t i = 0; i < query->metric_count; i++) {
+        const char *metric = query->metrics[i].name;
+        if (strlen(metric) == bytes && memcmp(metric, name, bytes) == 0)
+            return yaml_error(query->metrics[i].node, error,
+                              "an attribute and a metric are both named %s: back ends such as New "
+                              "Relic keep one of them",
+                              metric);
+    }
+    return true;
+}
+
+/* What back ends make of names, in either model. */
+static bool names_check(const struct catalog_query *query, struct error *error)
+{
+    for (size_t i = 0; i < query->attribute_count; i++) {
+        for (int model = 0; model < CATALOG_MODELS; model++) {
+            const char *key = query->attributes[i].forms[model].key;
+            if (!attribute_name_check(query, key, strlen(key), error))
+                return false;
+        }
+    }
+    for (size_t m = 0; m < query->metric_count; m++) {
+        for (size_t p = 0; p < query->metrics[m].point_count; p++) {
+            const struct attrs *fixed = query->metrics[m].points[p].fixed;
+            struct attr attr;
+            size_t position = 0;
+            while (fixed != NULL && attrs_next(fixed, &position, &attr))
+                if (!attribute_name_check(query, attr.key, attr.key_bytes, error))
+                    return false;
+        }
+    }
+    return true;
+}
+
 /* What a plan may select: an item once for each type it is read as. Bounded here, so that no plan
  * has to leave a metric out. */
 bool query_check(const struct catalog_query *query, struct error *error)
@@ -402,7 +442,7 @@ bool query_check(const struct catalog_query *query, struct error *error)
     if (columns > LIMIT_QUERY_COLUMNS)
         return yaml_error(query->node, error, "query %s selects %d columns, more than %d",
                           query->name, columns, LIMIT_QUERY_COLUMNS);
-    return true;
+    return names_check(query, error);
 }
 
 static bool query_read(struct catalog *catalog, const struct yaml_node *node,

@@ -10,7 +10,7 @@
 #include "catalog/query.h"
 
 #include "base/arena.h"
-#include "base/check.h"
+#include "base/memory.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -233,7 +233,7 @@ static const char *sql_write(const struct planner *planner)
     char *text = NULL;
     size_t bytes = 0;
     FILE *out = open_memstream(&text, &bytes);
-    CHECK(out);
+    xdone(out != NULL);
     fprintf(out, "/* otel-collector-ignore */ /* pgweir:%s */ SELECT", query->name);
     const char *glue = "";
     for (enum cell cell = CELL_TEXT; cell < CELL_KINDS; cell++)
@@ -248,7 +248,7 @@ static const char *sql_write(const struct planner *planner)
     where_write(planner, out);
     if (tail)
         fprintf(out, "\n%.*s", trimmed_bytes(tail), tail);
-    CHECK(fclose(out) == 0);
+    xdone(fclose(out) == 0);
     const char *sql = arena_copy(planner->arena, text, bytes);
     free(text);
     return sql;
@@ -307,9 +307,7 @@ bool catalog_plan(const struct catalog *catalog, const struct catalog_choice *ch
     if (major < OLDEST_MAJOR)
         return error_set(error, "PostgreSQL %u is older than %d, the oldest that is supported",
                          major, OLDEST_MAJOR);
-    struct plan_block *block = calloc(1, sizeof *block);
-    if (!block)
-        abort();
+    struct plan_block *block = xcalloc(1, sizeof *block);
     struct statement *statements =
         arena_take(&block->arena, (catalog->query_count + 1) * sizeof *statements);
     struct planner *planner = arena_take(&block->arena, sizeof *planner);

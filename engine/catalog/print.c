@@ -3,7 +3,7 @@
  * it runs, and under it each of its metrics. */
 #include "catalog/query.h"
 
-#include "base/check.h"
+#include "base/memory.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -74,12 +74,12 @@ char *catalog_print(const struct catalog *catalog)
     char *text = NULL;
     size_t bytes = 0;
     FILE *out = open_memstream(&text, &bytes);
-    CHECK(out);
+    xdone(out != NULL);
     for (size_t q = 0; q < catalog->query_count; q++) {
         if (q)
             fputc('\n', out);
         query_write(out, catalog, &catalog->queries[q]);
     }
-    CHECK(fclose(out) == 0);
+    xdone(fclose(out) == 0);
     return text;
 }

@@ -9,6 +9,7 @@
 
 #include "base/arena.h"
 #include "base/check.h"
+#include "base/memory.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -96,7 +97,7 @@ void probe_finish(struct catalog *catalog)
     char *text = NULL;
     size_t bytes = 0;
     FILE *out = open_memstream(&text, &bytes);
-    CHECK(out);
+    xdone(out != NULL);
     fprintf(out, "/* otel-collector-ignore */ /* pgweir:probe */ SELECT\n"
                  "  pg_catalog.current_setting('server_version_num')::int4 AS version_num,\n"
                  "  pg_catalog.pg_is_in_recovery() AS recovery,\n"
@@ -124,7 +125,7 @@ void probe_finish(struct catalog *catalog)
                  "  WHEN 'extension' THEN EXISTS (SELECT FROM pg_catalog.pg_extension AS e\n"
                  "    WHERE e.extname = p.object::name)\n"
                  "  ELSE false END");
-    CHECK(fclose(out) == 0);
+    xdone(fclose(out) == 0);
     catalog->probe->sql = arena_copy(catalog->arena, text, bytes);
     free(text);
 }

@@ -4,7 +4,7 @@
  * problems of all sections are looked for before anything is refused. Main thread. */
 #include "config/config.h"
 
-#include "base/check.h"
+#include "base/memory.h"
 #include "config/expand.h"
 #include "config/fill.h"
 #include "config/pipelines.h"
@@ -168,8 +168,7 @@ static void load_service(struct filler *filler, component_registry registry,
 bool config_load(struct config **ret_config, const char *const *sources, size_t source_count,
                  component_registry registry, struct error *error)
 {
-    struct loaded_config *loaded = calloc(1, sizeof *loaded);
-    CHECK(loaded != NULL);
+    struct loaded_config *loaded = xcalloc(1, sizeof *loaded);
     struct filler filler = {.arena = &loaded->arena, .problems = {.error = error}};
     const struct yaml_node *root;
     struct config *config = &loaded->config;

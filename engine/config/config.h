@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "control/tuner.h"
 
 /* A whole configuration: read once, checked wholly, immutable after that. Belongs to the main
  * thread; others borrow until config_destroy(). Shape and rules: the OpenTelemetry Collector's. */
@@ -43,6 +44,7 @@ struct service_settings {
     int log_format;                 /* enum log_format: telemetry.logs.encoding console|json */
     bool own_metrics;               /* deliver pgweir.* through the pipelines */
     uint64_t own_metrics_interval_ns;
+    struct tuner_settings tuner;
 };
 
 struct config {
@@ -75,3 +77,6 @@ char *config_print(const struct config *config);
 
 /* Markdown reference of every option of every component, from the tables; caller frees. */
 char *config_reference(component_registry registry);
+
+/* The same of one table, for programs beside pgweir whose files are read by such tables. */
+char *config_reference_table(const struct option_table *table);

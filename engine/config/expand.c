@@ -4,7 +4,7 @@
  * on with nothing. Done when a value is read, so what nobody reads need not be set. Main thread. */
 #include "config/expand.h"
 
-#include "base/check.h"
+#include "base/memory.h"
 #include "config/file.h"
 
 #include <ctype.h>
@@ -27,8 +27,7 @@ static void append(struct expansion *expansion, const char *text, size_t bytes)
     size_t needed = expansion->used + bytes + 1;
     if (needed > expansion->capacity) {
         size_t capacity = 2 * needed;
-        char *larger = malloc(capacity);
-        CHECK(larger != NULL);
+        char *larger = xmalloc(capacity);
         if (expansion->used > 0)
             memcpy(larger, expansion->text, expansion->used);
         file_free(&expansion->text, expansion->used);

@@ -3,7 +3,7 @@
  * wipes. Also reads what has no size (a pipe). Main thread. */
 #include "config/file.h"
 
-#include "base/check.h"
+#include "base/memory.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,8 +22,7 @@ void file_free(char **text, size_t bytes)
 /* `used` bytes move to a block of `capacity`, the old one is wiped. */
 static void grow(char **text, size_t used, size_t capacity)
 {
-    char *larger = malloc(capacity);
-    CHECK(larger != NULL);
+    char *larger = xmalloc(capacity);
     if (used > 0)
         memcpy(larger, *text, used);
     file_free(text, used);

@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/memory.h"
 #include "config/expand.h"
 #include "config/value.h"
 
@@ -313,7 +314,7 @@ void fill_defaults(struct filler *filler, const struct option_table *table, void
         const struct yaml_node *node = &scalar;
         enum yaml_kind wanted;
         if (collection_kind(option, node, &wanted))
-            CHECK(yaml_parse(filler->arena, "default", scalar.text, scalar.bytes, &node,
+            xdone(yaml_parse(filler->arena, "default", scalar.text, scalar.bytes, &node,
                              filler->problems.error));
         CHECK(fill_option(filler, node, option, settings));
     }

@@ -2,8 +2,6 @@
 /* From names in `service` to components: pipelines and extensions. Main thread. */
 #include "config/pipelines.h"
 
-#include "base/check.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -159,6 +157,26 @@ static void resolve_pipeline(struct resolver_context *context, const struct pipe
                     file->receivers.count == 0 ? "receiver" : "exporter");
 }
 
+/* An extension that a component's settings name. */
+static void check_extension(struct resolver_context *context, const struct instance *instance,
+                            const struct yaml_node *place)
+{
+    const struct component *component = instance->component;
+    if (component->extension_offset == 0)
+        return;
+    const char *const *name =
+        (const void *)((const char *)instance->settings + component->extension_offset);
+    const struct config *config = context->config;
+    for (size_t i = 0; *name != NULL && i < config->extension_count; i++)
+        if (config->extensions[i] != NULL && strcmp(config->extensions[i]->id, *name) == 0)
+            return;
+    if (*name != NULL)
+        problem_add(&context->filler->problems, place,
+                    "%s: there is no extension \"%.64s\" in use: add it to service.extensions, or "
+                    "remove the key",
+                    component->extension_key, *name);
+}
+
 static void check_use(struct resolver_context *context)
 {
     const struct config *config = context->config;
@@ -169,6 +187,8 @@ static void check_use(struct resolver_context *context)
                                   .line = instance->place.line,
                                   .column = instance->place.column};
         exporters += instance->component->kind == COMPONENT_EXPORTER && context->used[i];
+        if (context->used[i])
+            check_extension(context, instance, &place);
         if (!context->used[i])
             problem_warn(&context->filler->problems, &place, NULL,
                          "%s \"%s\" is configured but not used: name it under service.%s",

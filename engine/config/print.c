@@ -7,7 +7,7 @@
 #include "config/config.h"
 
 #include "base/arena.h"
-#include "base/check.h"
+#include "base/memory.h"
 #include "config/service.h"
 #include "config/value.h"
 
@@ -241,10 +241,10 @@ char *config_print(const struct config *config)
     char *text = NULL;
     size_t bytes = 0;
     FILE *out = open_memstream(&text, &bytes);
-    CHECK(out != NULL);
+    xdone(out != NULL);
     for (int kind = 0; kind < COMPONENT_KIND_COUNT; kind++)
         print_section(out, config, (enum component_kind)kind);
     print_service(out, config);
-    CHECK(fclose(out) == 0);
+    xdone(fclose(out) == 0);
     return text;
 }

@@ -3,7 +3,7 @@
  * program. Functions here call each other as deep as tables nest, which is constant. */
 #include "config/config.h"
 
-#include "base/check.h"
+#include "base/memory.h"
 #include "config/service.h"
 #include "config/value.h"
 
@@ -123,7 +123,7 @@ char *config_reference(component_registry registry)
     char *text = NULL;
     size_t bytes = 0;
     FILE *out = open_memstream(&text, &bytes);
-    CHECK(out != NULL);
+    xdone(out != NULL);
     for (int kind = 0; kind < COMPONENT_KIND_COUNT; kind++) {
         const char *section = section_name((enum component_kind)kind);
         fprintf(out, "%s## %s\n", kind == 0 ? "" : "\n", section);
@@ -133,6 +133,17 @@ char *config_reference(component_registry registry)
     }
     fputs("\n## service\n", out);
     write_table(out, &service_table);
-    CHECK(fclose(out) == 0);
+    xdone(fclose(out) == 0);
+    return text;
+}
+
+char *config_reference_table(const struct option_table *table)
+{
+    char *text = NULL;
+    size_t bytes = 0;
+    FILE *out = open_memstream(&text, &bytes);
+    xdone(out != NULL);
+    write_table(out, table);
+    xdone(fclose(out) == 0);
     return text;
 }

@@ -13,6 +13,7 @@
 #include <pgweir/limits.h>
 
 #include "base/check.h"
+#include "base/memory.h"
 #include "base/utf8.h"
 
 #include <libfyaml.h>
@@ -150,8 +151,7 @@ static bool keys_unique(const struct yaml_node *mapping, struct error *error)
 {
     if (mapping->count < 2)
         return true;
-    const struct yaml_node **sorted = calloc(mapping->count, sizeof *sorted);
-    CHECK(sorted != NULL);
+    const struct yaml_node **sorted = xcalloc(mapping->count, sizeof *sorted);
     for (size_t i = 0; i < mapping->count; i++)
         sorted[i] = mapping->key_nodes[i];
     qsort(sorted, mapping->count, sizeof *sorted, compare_keys);
@@ -181,7 +181,7 @@ static bool place(struct builder *builder, const struct yaml_node *node)
         builder->stack_capacity = builder->stack_capacity == 0 ? 64 : 2 * builder->stack_capacity;
         builder->stack =
             reallocarray(builder->stack, builder->stack_capacity, sizeof *builder->stack);
-        CHECK(builder->stack != NULL);
+        xdone(builder->stack != NULL);
     }
     builder->stack[builder->stack_count++] = node;
     return true;
@@ -512,11 +512,11 @@ bool yaml_parse(struct arena *arena, const char *source, const char *text, size_
     diag_cfg.fp = NULL;
     diag_cfg.colorize = false;
     struct fy_diag *diag = fy_diag_create(&diag_cfg);
-    CHECK(diag != NULL);
+    xdone(diag != NULL);
     fy_diag_set_collect_errors(diag, true);
     struct fy_parse_cfg cfg = {.flags = FYPCF_QUIET | FYPCF_COLLECT_DIAG, .diag = diag};
     struct fy_parser *parser = fy_parser_create(&cfg);
-    CHECK(parser != NULL);
+    xdone(parser != NULL);
     bool good = bytes == 0;
     if (bytes > 0)
         good = fy_parser_set_string(parser, text, bytes) == 0 ? build(&builder, parser, diag)

@@ -205,8 +205,11 @@ static void flush_and_wait(struct conn *conn)
 void conn_init(struct conn *conn, struct pool *pool, struct pg_context *context,
                const struct session *session)
 {
-    *conn =
-        (struct conn){.pool = pool, .context = context, .session = session, .state = CONN_CLOSED};
+    *conn = (struct conn){.pool = pool,
+                          .context = context,
+                          .session = session,
+                          .state = CONN_CLOSED,
+                          .polled = CONN_NOT_POLLED};
     timer_init(&conn->timer, on_timer);
     timer_init(&conn->pause, on_pause);
 }
@@ -384,8 +387,10 @@ static enum pipeline_progress read_all(struct conn *conn, uint64_t now_ns)
     for (int reads = 1;; reads++) {
         PQconsumeInput(conn->pg);
         enum pipeline_progress progress = run_read(conn, now_ns);
-        if (progress != PIPELINE_WAITS || reads == READS_MAX || readable_bytes(conn) == 0)
+        if (progress != PIPELINE_WAITS || reads == READS_MAX || readable_bytes(conn) == 0) {
+            run_tell(conn, now_ns);
             return progress;
+        }
     }
 }
 
@@ -456,14 +461,13 @@ static enum conn_state work_running(struct conn *conn, uint64_t now_ns)
     return CONN_READY;
 }
 
-static enum conn_state work_closing(struct conn *conn)
+static enum conn_state work_closing(struct conn *conn, uint64_t now_ns)
 {
     struct pg_context *context = conn->context;
     CHECK(conn->collection == NULL);
     loop_close(context->loop, conn->watch);
     conn->watch = UINT32_MAX;
-    PQfinish(conn->pg);
-    conn->pg = NULL;
+    connect_drop(conn);
     conn->pipeline.head = conn->pipeline.count = 0;
     conn->pipeline.answered = conn->pipeline.refused = false;
     conn->run.ask_again = false;
@@ -471,6 +475,7 @@ static enum conn_state work_closing(struct conn *conn)
         telemetry_add(context->telemetry, conn->close_reason, 1);
     run_fini(&conn->run);
     conn->plan = NULL;
+    pool_on_connect_over(conn->pool, conn, conn->database, now_ns);
     conn->database = NULL;
     release_in_flight(conn);
     atomic_fetch_sub_explicit(&context->budget->connections, 1, memory_order_relaxed);
@@ -495,7 +500,7 @@ static enum conn_state work(struct conn *conn, uint64_t now_ns)
     case CONN_PROBING:
         return work_probing(conn, now_ns);
     case CONN_CLOSING:
-        return work_closing(conn);
+        return work_closing(conn, now_ns);
     case CONN_STATE_COUNT:
         break;
     }

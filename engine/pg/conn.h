@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
+#include "control/breaker.h"
 #include "pg/failure.h"
 #include "pg/pipeline.h"
 #include "pg/pool.h"
@@ -7,6 +8,8 @@
 
 /* One connection of a pool, from a free place to a closed socket. Shard's thread only; the pool
  * owns it and tells it what to do by conn_open(), conn_step() and conn_close(). */
+
+enum { CONN_NOT_POLLED = -1 };
 
 enum conn_state {
     /* A free place of the pool: no session, nothing armed, no budget held. */
@@ -29,16 +32,17 @@ enum conn_state {
     CONN_STATE_COUNT,
 };
 
-/* A place the pool connects to: one per database, with what is remembered of it. */
-struct backoff {
-    uint32_t failures; /* in a row */
-    uint64_t retry_ns; /* no attempt before */
-    struct failure failure;
+/* What stands between a pool and new connections, to the whole server or to one database of it:
+ * one failed attempt opens it, then one connection at a time probes. */
+struct circuit {
+    struct breaker breaker;
+    struct failure failure; /* the last, where breaker.failures > 0 */
 };
 
+/* A place the pool connects to: one per database, with what is remembered of it. */
 struct database {
     char *name;
-    struct backoff backoff;
+    struct circuit circuit;
     struct track_record track;
     uint64_t answer_ns; /* when a collection's answer is looked for, after asking; 0: not learned */
     bool apart; /* the last collection ran out of time: statements get a Sync each, to tell which */
@@ -59,6 +63,8 @@ struct conn {
     bool begun;                /* the state's first step was made */
     bool promised;             /* to a waiting collection, in one pass of the pool */
     bool in_flight;            /* counts as a connect in flight */
+    bool probes_server;        /* is the probe of a half-open breaker, and has yet to say how it */
+    bool probes_database;      /* went */
     enum telemetry_value close_reason;
 
     /* connecting */
@@ -68,7 +74,9 @@ struct conn {
     char addresses[RESOLVER_ADDRESSES_MAX][RESOLVER_ADDRESS_BYTES];
     uint32_t address_count, address;
     char good_address[RESOLVER_ADDRESS_BYTES]; /* where the last session was made */
-    struct failure failure;                    /* why connecting failed, or the session ended */
+    struct handshake *handshake; /* not NULL: `pg` is with the handshaker, not to be touched */
+    int polled;                  /* what PQconnectPoll() said there, or CONN_NOT_POLLED */
+    struct failure failure;      /* why connecting failed, or the session ended */
 
     /* a session */
     const struct plan *plan;
@@ -105,6 +113,9 @@ void conn_adopt(struct conn *conn, const struct plan *plan, uint64_t now_ns);
 /* Gives the resolver's answer to the connection that waits for it; NULL when none does any more. */
 struct conn *conn_resolved(struct pg_context *context, const struct resolver_answer *answer);
 
+/* A connection that came back from the handshaker; NULL when there is none. */
+struct conn *conn_shaken(struct pg_context *context);
+
 void conn_fini(struct conn *conn);
 
 /* READY, CONNECTING, … as text, for logs. */
@@ -117,7 +128,15 @@ bool conn_live(const struct conn *conn);    /* has a session */
 const char *pool_probe_sql(const struct pool *pool);
 uint64_t pool_max_age_ns(const struct pool *pool);
 
-/* Connecting failed: back-off, and who waits for it fails. */
+/* A connection is about to be opened: the probe of those breakers that wait for one. */
+void pool_on_connect(struct pool *pool, struct conn *conn, struct database *database,
+                     uint64_t now_ns);
+
+/* It ended, however it did: a probe that has not said how it went said nothing. */
+void pool_on_connect_over(struct pool *pool, struct conn *conn, struct database *database,
+                          uint64_t now_ns);
+
+/* Connecting failed: the breaker opens, and who waits for it fails. */
 void pool_on_connect_failed(struct pool *pool, struct conn *conn, uint64_t now_ns);
 
 /* The server said who it is. False (with conn->failure set) when it cannot be collected from. */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "pg/handshake.h"
 
 enum { ASK_AGAIN_MS = 20 };
 
@@ -76,6 +77,28 @@ static void start_attempt(struct conn *conn, uint64_t now_ns)
         conn_arm(conn, LOOP_WRITE);
 }
 
+void connect_drop(struct conn *conn)
+{
+    if (conn->handshake != NULL)
+        handshake_abandon(conn->handshake);
+    else
+        PQfinish(conn->pg);
+    conn->handshake = NULL;
+    conn->pg = NULL;
+    conn->polled = CONN_NOT_POLLED;
+}
+
+struct conn *conn_shaken(struct pg_context *context)
+{
+    int polled;
+    struct conn *conn = handshake_take(context->handshakes, &polled);
+    if (conn == NULL)
+        return NULL;
+    conn->handshake = NULL;
+    conn->polled = polled;
+    return conn;
+}
+
 /* The next address, if there is one and nobody answered at this one. */
 static enum conn_state attempt_failed(struct conn *conn, uint64_t now_ns)
 {
@@ -84,17 +107,34 @@ static enum conn_state attempt_failed(struct conn *conn, uint64_t now_ns)
     if (answered || conn->address >= conn->address_count)
         return conn_fail_connect(conn, now_ns);
     loop_disarm(conn->context->loop, conn->watch);
-    PQfinish(conn->pg);
-    conn->pg = NULL;
+    connect_drop(conn);
     start_attempt(conn, now_ns);
     return CONN_CONNECTING;
+}
+
+/* What libpq says to the socket's readiness is in conn->polled: false where that is still to come.
+ * What the server sent may ask for a proof or for keys, which is not done on the loop's thread. */
+static bool poll_attempt(struct conn *conn)
+{
+    if (conn->polled != CONN_NOT_POLLED)
+        return true;
+    if (conn->ready == 0)
+        return false;
+    if ((conn->ready & LOOP_READ) == 0) {
+        conn->polled = (int)PQconnectPoll(conn->pg);
+        return true;
+    }
+    conn->ready = 0;
+    conn->handshake = handshake_begin(conn->context->handshakes, conn->pg, conn);
+    return false;
 }
 
 enum conn_state connect_attempt(struct conn *conn, uint64_t now_ns)
 {
     if (conn->pg == NULL)
         start_attempt(conn, now_ns);
-    if (PQstatus(conn->pg) == CONNECTION_BAD) {
+    bool away = conn->handshake != NULL;
+    if (!away && PQstatus(conn->pg) == CONNECTION_BAD) {
         failure_from_connection(&conn->failure, conn->pg);
         return attempt_failed(conn, now_ns);
     }
@@ -105,9 +145,11 @@ enum conn_state connect_attempt(struct conn *conn, uint64_t now_ns)
                     (double)(now_ns - conn->opened_ns) / 1e9);
         return attempt_failed(conn, now_ns);
     }
-    if (conn->ready == 0)
+    if (away || !poll_attempt(conn))
         return CONN_CONNECTING;
-    switch (PQconnectPoll(conn->pg)) {
+    PostgresPollingStatusType polled = (PostgresPollingStatusType)conn->polled;
+    conn->polled = CONN_NOT_POLLED;
+    switch (polled) {
     case PGRES_POLLING_READING:
         conn_arm(conn, LOOP_READ);
         return CONN_CONNECTING;

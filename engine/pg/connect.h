@@ -7,6 +7,9 @@
 enum conn_state connect_resolve(struct conn *conn, uint64_t now_ns);
 enum conn_state connect_attempt(struct conn *conn, uint64_t now_ns);
 
+/* Ends the attempt or the session: conn->pg is NULL after it. Nothing may be armed. */
+void connect_drop(struct conn *conn);
+
 /* What these steps need of conn.c. */
 
 /* Waits for events on the session's socket, which replaces what was waited for. */

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "base/memory.h"
 #include "pg/cell.h"
 #include "pg/pack.h"
 #include "pg/series.h"
@@ -98,11 +99,11 @@ static void bind_keys(struct series_table *table, const PGresult *rows,
     bool changed = table->statement->own_resource && table->resource != context->resource;
     table->resource = context->resource;
     for (uint32_t i = 0; i < table->key_column_count; i++) {
-        int column = table->key_columns[i];
+        int column = table->key_columns[i].column;
         uint32_t oid = PQftype(rows, column);
-        if (oid == table->key_oids[i])
+        if (oid == table->key_columns[i].oid)
             continue;
-        table->key_oids[i] = oid;
+        table->key_columns[i].oid = oid;
         changed = true;
         if (value_type(oid) == NULL)
             series_problem(table, PROBLEM_TYPE,
@@ -227,8 +228,9 @@ static uint32_t fill_packed(const struct column *column, uint32_t *row, uint32_t
     const uint16_t counter = column->binding->counter;
     struct entity *const *const entities = column->table->rows;
     struct pack *const packs = column->packs;
-    const bool plain_int =
-        column->point->metric->value == METRIC_INT && column->binding->type->oid == OID_INT8;
+    const uint32_t oid = column->binding->type->oid;
+    const bool plain_int = column->point->metric->value == METRIC_INT && oid == OID_INT8;
+    const bool plain_double = column->point->metric->value == METRIC_DOUBLE && oid == OID_FLOAT8;
     const uint64_t time_ns = column->context->time_ns;
     for (; at < end && written < room; at++) {
         struct entity *entity = entities[at];
@@ -236,8 +238,11 @@ static uint32_t fill_packed(const struct column *column, uint32_t *row, uint32_t
         if (cell == NULL || entity == NULL)
             continue;
         struct point *point = &points[written];
+        double real;
         if (plain_int) {
             put_int(entity, counter, (int64_t)load64(cell), point);
+        } else if (plain_double && load_finite(cell, &real)) {
+            put_double(entity, counter, real, point);
         } else if (!put_cell(column, entity, cell, PACK_VALUE_BYTES, point)) {
             ++*skipped;
             continue;
@@ -289,8 +294,7 @@ static void packs_reserve(struct packs *packs, uint32_t row_count)
     if (row_count <= packs->capacity)
         return;
     free(packs->rows);
-    packs->rows = calloc(row_count, sizeof *packs->rows);
-    CHECK(packs->rows != NULL);
+    packs->rows = xcalloc(row_count, sizeof *packs->rows);
     packs->capacity = row_count;
 }
 

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/check.h"
+#include "base/memory.h"
 #include "pg/value.h"
 
 enum { JOINED_BYTES_MAX = 2 * LIMIT_ATTRIBUTE_BYTES };
@@ -55,7 +55,7 @@ static void add_attribute(const PGresult *rows, int row,
 
 /* The row's attributes that belong to the resource, or those that do not, behind `first`. */
 static struct attrs *make_attrs(const struct entity_source *source, enum attrs_tag tag,
-                                const struct attrs *first, bool *ret_full)
+                                const struct attrs *first, struct entity_loss *ret_loss)
 {
     struct attrs_builder builder;
     const struct statement *statement = source->statement;
@@ -68,35 +68,35 @@ static struct attrs *make_attrs(const struct entity_source *source, enum attrs_t
         if (resource == (tag == ATTRS_RESOURCE))
             add_attribute(source->rows, source->row, attribute, &builder);
     }
-    *ret_full |= builder.full;
+    ret_loss->full |= builder.full;
+    ret_loss->cut += builder.cut;
     return attrs_finish(&builder);
 }
 
 /* The target's resource and the row's own attributes, in every variant there is. */
-static struct resource *make_resource(const struct entity_source *source, bool *ret_full)
+static struct resource *make_resource(const struct entity_source *source,
+                                      struct entity_loss *ret_loss)
 {
-    struct resource *resource = calloc(1, sizeof *resource);
-    CHECK(resource != NULL);
+    struct resource *resource = xcalloc(1, sizeof *resource);
     for (uint32_t i = 0; i < LIMIT_PIPELINES; i++)
         if (source->target->variants[i] != NULL)
             resource->variants[i] =
-                make_attrs(source, ATTRS_RESOURCE, source->target->variants[i], ret_full);
+                make_attrs(source, ATTRS_RESOURCE, source->target->variants[i], ret_loss);
     return resource;
 }
 
-struct entity *entity_create(const struct entity_source *source, bool *ret_full)
+struct entity *entity_create(const struct entity_source *source, struct entity_loss *ret_loss)
 {
     size_t counter_bytes = source->counter_count * sizeof(struct counter_state);
-    struct entity *entity = calloc(1, sizeof *entity + counter_bytes + source->key_bytes);
-    CHECK(entity != NULL);
-    entity->attrs = make_attrs(source, ATTRS_POINT, NULL, ret_full);
+    struct entity *entity = xcalloc(1, sizeof *entity + counter_bytes + source->key_bytes);
+    entity->attrs = make_attrs(source, ATTRS_POINT, NULL, ret_loss);
     entity->counters = (struct counter_state *)(entity + 1);
     entity->key = (uint8_t *)(entity + 1) + counter_bytes;
     entity->key_bytes = (uint32_t)source->key_bytes;
     if (source->key_bytes > 0)
         memcpy(entity->key, source->key, source->key_bytes);
     if (source->statement->own_resource)
-        entity->resource = make_resource(source, ret_full);
+        entity->resource = make_resource(source, ret_loss);
     return entity;
 }
 

@@ -42,7 +42,13 @@ struct entity_source {
     size_t key_bytes;
 };
 
-/* Encodes the row's attributes; counters and times are zero. Attributes that did not fit are left
- * out and *ret_full is set. Never NULL: aborts when memory is out. */
-struct entity *entity_create(const struct entity_source *source, bool *ret_full);
+/* What was lost of the row's attributes. */
+struct entity_loss {
+    uint32_t cut; /* left out, or their values cut */
+    bool full;    /* some were left out */
+};
+
+/* Encodes the row's attributes; counters and times are zero. What does not fit is added to
+ * *ret_loss. Never NULL: aborts when memory is out. */
+struct entity *entity_create(const struct entity_source *source, struct entity_loss *ret_loss);
 void entity_destroy(struct entity **entity);

@@ -13,6 +13,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/memory.h"
 
 enum {
     FAILURE_SETS_MAX = 256, /* (query, SQLSTATE) pairs of one shard before "other" */
@@ -351,8 +352,7 @@ bool track_failed(struct track_record *track, const struct statement *statement,
         if (track->failing_count == track->failing_capacity) {
             uint32_t capacity = track->failing_capacity == 0 ? 4 : track->failing_capacity * 2;
             CHECK(capacity <= 2 * FAILING_MAX);
-            track->failing = realloc(track->failing, capacity * sizeof *track->failing);
-            CHECK(track->failing != NULL);
+            track->failing = xrealloc(track->failing, capacity * sizeof *track->failing);
             track->failing_capacity = capacity;
         }
         failing = &track->failing[track->failing_count++];

@@ -23,6 +23,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/memory.h"
 #include "pg/conn.h"
 
 enum {
@@ -49,8 +50,7 @@ void pipeline_expect(struct pipeline *pipeline, enum pipeline_kind kind, uint32_
     if (pipeline->count == pipeline->capacity) {
         uint32_t capacity = pipeline->capacity == 0 ? 16 : pipeline->capacity * 2;
         CHECK(pipeline->count < ENTRIES_MAX);
-        pipeline->entries = realloc(pipeline->entries, capacity * sizeof *pipeline->entries);
-        CHECK(pipeline->entries != NULL);
+        pipeline->entries = xrealloc(pipeline->entries, capacity * sizeof *pipeline->entries);
         pipeline->capacity = capacity;
     }
     pipeline->entries[pipeline->count++] =
@@ -116,8 +116,7 @@ void run_fini(struct run *run)
 void run_adopt(struct run *run, const struct plan *before, const struct plan *plan)
 {
     CHECK(plan->statement_count <= LIMIT_QUERIES);
-    struct pipeline_statement *statements = calloc(plan->statement_count + 1, sizeof *statements);
-    CHECK(statements != NULL);
+    struct pipeline_statement *statements = xcalloc(plan->statement_count + 1, sizeof *statements);
     for (size_t i = 0; before != NULL && i < plan->statement_count; i++) {
         for (size_t k = 0; k < before->statement_count; k++) {
             if (strcmp(plan->statements[i].prepared, before->statements[k].prepared) != 0)
@@ -208,7 +207,7 @@ void run_start(struct conn *conn, uint64_t now_ns)
     struct run *run = &conn->run;
     struct collection *collection = conn->collection;
     struct pipeline_statement *statements = run->statements;
-    *run = (struct run){.statements = statements};
+    *run = (struct run){.statements = statements, .since_ns = now_ns};
     track_adopt(&conn->database->track, conn->plan);
     collection->started_ns = now_ns;
     collection->plan = conn->plan;
@@ -325,6 +324,7 @@ static bool take_result(void *owner, const struct pipeline_entry *entry,
                take_error(conn, entry->statement, result, reading->now_ns);
     case PIPELINE_EXECUTE:
         telemetry_add(conn->context->telemetry, TELEMETRY_STATEMENTS, 1);
+        conn->run.answered++;
         if (status != PGRES_TUPLES_OK)
             return take_error(conn, entry->statement, result, reading->now_ns);
         settle_success(conn, entry->statement, result);
@@ -376,4 +376,16 @@ enum pipeline_progress run_read(struct conn *conn, uint64_t now_ns)
     deallocate_renewed(conn);
     send_round(conn);
     return conn->pipeline.refused ? PIPELINE_LOST : PIPELINE_WAITS;
+}
+
+void run_tell(struct conn *conn, uint64_t now_ns)
+{
+    struct run *run = &conn->run;
+    if (run->answered == 0)
+        return;
+    uint64_t took_ns = now_ns > run->since_ns ? now_ns - run->since_ns : 0;
+    telemetry_record_many(conn->context->telemetry, TELEMETRY_HISTOGRAM_STATEMENT,
+                          took_ns / run->answered, run->answered);
+    run->answered = 0;
+    run->since_ns = now_ns;
 }

@@ -74,6 +74,8 @@ struct run {
     uint32_t delivered; /* results given, failures recorded: a second try would double them */
     bool ask_again;     /* the server's role may have changed */
     uint64_t time_ns;   /* wall clock of this reading */
+    uint64_t since_ns;  /* sent, or when answers were last read */
+    uint32_t answered;  /* statements, since then */
 };
 
 /* Takes over a plan; statements that are the same stay prepared. `before` may be NULL. */
@@ -92,3 +94,7 @@ void run_start(struct conn *conn, uint64_t now_ns);
 
 /* Reads; sends what has to be sent again. DONE: every statement is settled. */
 enum pipeline_progress run_read(struct conn *conn, uint64_t now_ns);
+
+/* Records how long the statements took whose answers were read: once a step, behind its last
+ * run_read(). Statements travel together, so those that are read together share the time. */
+void run_tell(struct conn *conn, uint64_t now_ns);

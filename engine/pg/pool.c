@@ -27,6 +27,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "pg/conn.h"
 #include "pg/pool_state.h"
 
@@ -58,8 +59,7 @@ static struct database **free_place(struct pool *pool)
 {
     if (pool->database_count < DATABASES_MAX) {
         pool->databases =
-            realloc(pool->databases, (pool->database_count + 1) * sizeof *pool->databases);
-        CHECK(pool->databases != NULL);
+            xrealloc(pool->databases, (pool->database_count + 1) * sizeof *pool->databases);
         return &pool->databases[pool->database_count++];
     }
     for (uint32_t i = 0; i < pool->database_count; i++) {
@@ -81,33 +81,38 @@ static struct database *find_database(struct pool *pool, const char *name)
     for (uint32_t i = 0; i < pool->database_count; i++)
         if (strcmp(pool->databases[i]->name, name) == 0)
             return pool->databases[i];
-    struct database *database = calloc(1, sizeof *database);
-    CHECK(database != NULL);
-    database->name = strdup(name);
-    CHECK(database->name != NULL);
+    struct database *database = xcalloc(1, sizeof *database);
+    database->name = xstrdup(name);
     *free_place(pool) = database;
     return database;
 }
 
-/* --- back-off --- */
+/* --- breakers --- */
 
-/* Time before which no attempt is made; 0: now is fine. */
+/* Time before which no attempt is made; 0: now is fine, or a probe is out that will tell. */
 static uint64_t barred_until(const struct pool *pool, const struct database *database)
 {
     if (pool->problem.text[0] != 0)
         return UINT64_MAX;
-    uint64_t server_ns = pool->backoff.failures > 0 ? pool->backoff.retry_ns : 0;
-    uint64_t database_ns = database->backoff.failures > 0 ? database->backoff.retry_ns : 0;
+    const struct breaker *server = &pool->circuit.breaker, *own = &database->circuit.breaker;
+    uint64_t server_ns = server->state == BREAKER_OPEN ? server->until_ns : 0;
+    uint64_t database_ns = own->state == BREAKER_OPEN ? own->until_ns : 0;
     return server_ns > database_ns ? server_ns : database_ns;
+}
+
+static bool probe_is_out(const struct pool *pool, const struct database *database)
+{
+    return pool->circuit.breaker.state == BREAKER_HALF_OPEN ||
+           database->circuit.breaker.state == BREAKER_HALF_OPEN;
 }
 
 static const struct failure *last_failure(const struct pool *pool, const struct database *database)
 {
     if (pool->problem.text[0] != 0)
         return &pool->problem;
-    if (database->backoff.failures > 0)
-        return &database->backoff.failure;
-    return pool->backoff.failures > 0 ? &pool->backoff.failure : NULL;
+    if (database->circuit.breaker.failures > 0)
+        return &database->circuit.failure;
+    return pool->circuit.breaker.failures > 0 ? &pool->circuit.failure : NULL;
 }
 
 /* A session to this database exists or is under way. */
@@ -331,7 +336,7 @@ static bool stands_back(const struct pool *pool)
     const struct pool *next = pool->context->starved_first;
     int64_t most = budget->connects_in_flight_max;
     int64_t under_way = atomic_load_explicit(&budget->connects_in_flight, memory_order_relaxed);
-    return pool->backoff.failures > 0 &&
+    return pool->circuit.breaker.state == BREAKER_OPEN &&
            ((next != NULL && next != pool) || (most > 0 && under_way >= most - most / 4));
 }
 
@@ -353,11 +358,12 @@ static bool place(struct pool *pool, struct collection *collection, uint64_t now
         }
     }
     struct conn *conn = find_place(pool);
-    if (conn == NULL || pool->refused || barred_until(pool, database) > now_ns)
+    if (conn == NULL || pool->refused || barred_until(pool, database) > now_ns ||
+        probe_is_out(pool, database))
         return false;
     if (stands_back(pool)) {
-        pool->backoff.retry_ns =
-            now_ns + random_jitter(pool->context->random, failing_retry_ns, 50);
+        breaker_postpone(&pool->circuit.breaker,
+                         now_ns + random_jitter(pool->context->random, failing_retry_ns, 50));
         return false;
     }
     const struct pool *next = pool->context->starved_first;
@@ -366,7 +372,9 @@ static bool place(struct pool *pool, struct collection *collection, uint64_t now
         pool->refused = true;
         return false;
     }
+    pool_on_connect(pool, conn, database, now_ns);
     if (!conn_open(conn, database, now_ns)) {
+        pool_on_connect_over(pool, conn, database, now_ns);
         return_budget(pool->context);
         pool->refused = true;
     }
@@ -446,14 +454,14 @@ struct pool *pool_create(struct pg_context *context, const struct pool_options *
 {
     int64_t wanted = options->server->connections;
     uint32_t count = wanted < 1 ? 1 : wanted > LIMIT_DATABASES ? LIMIT_DATABASES : (uint32_t)wanted;
-    struct pool *pool = calloc(1, sizeof *pool + count * sizeof pool->conns[0]);
-    CHECK(pool != NULL);
+    struct pool *pool = xcalloc(1, sizeof *pool + count * sizeof pool->conns[0]);
     pool->context = context;
     pool->options = *options;
     pool->last = &pool->first;
     pool->conn_count = count;
     timer_init(&pool->timer, on_pool_timer);
     session_init(&pool->session, options->server, options->session, &pool->problem);
+    pool_count_breaker(pool, true);
     for (uint32_t i = 0; i < count; i++)
         conn_init(&pool->conns[i], pool, context, &pool->session);
     return pool;
@@ -482,6 +490,7 @@ void pool_destroy(struct pool **pool)
         dequeue(p, collection);
         pool_finish(p, collection, COLLECTION_FAILED, "collection of this server is being stopped");
     }
+    pool_count_breaker(p, false);
     unstarve(p, now_ns);
     wheel_cancel(p->context->wheel, &p->timer);
     for (uint32_t i = 0; i < p->database_count; i++) {
@@ -518,6 +527,13 @@ void pool_resolved(struct pg_context *context, const struct resolver_answer *ans
 {
     struct conn *conn = conn_resolved(context, answer);
     if (conn != NULL)
+        pool_turn(conn->pool, conn, now_ns);
+}
+
+void pool_shaken(struct pg_context *context, uint64_t now_ns)
+{
+    struct conn *conn;
+    while ((conn = conn_shaken(context)) != NULL)
         pool_turn(conn->pool, conn, now_ns);
 }
 

@@ -6,6 +6,7 @@
 #include "catalog/catalog.h"
 #include "loop/loop.h"
 #include "loop/wheel.h"
+#include "pg/handshake.h"
 #include "pg/resolver.h"
 #include "pg/settings.h"
 
@@ -28,6 +29,7 @@ struct pg_context {
     struct loop *loop;
     struct wheel *wheel;
     struct resolver_client *resolver;
+    struct handshake_client *handshakes;
     struct telemetry_set *telemetry;
     struct random *random;
     struct pg_budget *budget;
@@ -77,7 +79,7 @@ struct collection {
     /* out */
     uint64_t started_ns;         /* when the first byte left; 0: never */
     uint32_t statements, failed; /* due; of these without a result, those set apart included */
-    const struct plan *plan;     /* whose statements the results are: of the connection it runs on */
+    const struct plan *plan; /* whose statements the results are: of the connection it runs on */
     /* the pool's */
     struct collection *next;
     struct timer timer;
@@ -99,6 +101,9 @@ void pool_collect(struct pool *pool, struct collection *collection, uint64_t now
 /* Resolver's answers are given to the pool they belong to: `ticket` was made by pg. */
 void pool_resolved(struct pg_context *context, const struct resolver_answer *answer,
                    uint64_t now_ns);
+
+/* Goes on with the connections that came back from the handshaker. */
+void pool_shaken(struct pg_context *context, uint64_t now_ns);
 
 uint32_t pool_connections(const struct pool *pool);
 

@@ -10,7 +10,7 @@ struct pool {
     struct pool_options options;
     struct session session;
     struct failure problem; /* of the settings: no connection is ever tried */
-    struct backoff backoff; /* of the whole server */
+    struct circuit circuit; /* of the whole server */
     struct database **databases;
     uint32_t database_count;
     const struct database *good; /* where the last session was made */
@@ -24,6 +24,9 @@ struct pool {
     uint32_t conn_count;
     struct conn conns[];
 };
+
+/* The server's breaker as the metrics see it: the pool is there, or no more. */
+void pool_count_breaker(const struct pool *pool, bool up);
 
 /* A session to this database exists or is under way, other than `except`. */
 bool pool_serves(const struct pool *pool, const struct database *database,

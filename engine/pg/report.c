@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What connections tell their pool, and what it makes of it: back-off, who the server is, how a
+/* What connections tell their pool, and what it makes of it: breakers, who the server is, how a
  * collection ended and in which words, which statements fail. Shard's thread, called from inside
  * conn_step(). */
 #include <stdio.h>
@@ -9,31 +9,88 @@
 #include "base/log.h"
 #include "pg/pool_state.h"
 
-enum {
-    ERROR_BYTES = 640,
-    JITTER_PERCENT = 20,
-};
+enum { ERROR_BYTES = 640 };
 
 /* Refused credentials must not look like an attack, nor lock the account. */
 static const uint64_t login_retry_ns = 30 * NS_PER_S;
 
-static void backoff_add(struct pool *pool, struct backoff *backoff, const struct failure *failure,
-                        uint64_t now_ns)
+static const enum telemetry_value breaker_gauges[] = {
+    [BREAKER_CLOSED] = TELEMETRY_TARGET_BREAKERS_CLOSED,
+    [BREAKER_OPEN] = TELEMETRY_TARGET_BREAKERS_OPEN,
+    [BREAKER_HALF_OPEN] = TELEMETRY_TARGET_BREAKERS_HALF_OPEN,
+};
+
+void pool_count_breaker(const struct pool *pool, bool up)
 {
-    const struct session_settings *settings = pool->options.session;
-    uint64_t most_ns = settings->backoff_max_ns;
-    uint64_t delay_ns = settings->backoff_initial_ns > 0 ? settings->backoff_initial_ns : NS_PER_MS;
-    for (uint32_t i = 0; i < backoff->failures && delay_ns < most_ns; i++)
-        delay_ns *= 2;
-    if (delay_ns > most_ns || failure->kind == FAILURE_UNFIT)
-        delay_ns = most_ns;
-    bool login = failure->kind == FAILURE_LOGIN || failure->kind == FAILURE_ACCESS;
-    if (login && delay_ns < login_retry_ns)
-        delay_ns = login_retry_ns;
-    delay_ns += random_below(pool->context->random, delay_ns * JITTER_PERCENT / 100 + 1);
-    backoff->failures++;
-    backoff->retry_ns = now_ns + delay_ns;
-    backoff->failure = *failure;
+    telemetry_add(pool->context->telemetry, breaker_gauges[pool->circuit.breaker.state],
+                  up ? 1 : UINT64_MAX);
+}
+
+/* Metrics and log of what became of the server's breaker. Not louder than debug: that a target is
+ * down or up again is said by whoever waited for it. */
+static void breaker_moved(struct pool *pool, const struct breaker *before, uint64_t now_ns)
+{
+    const struct breaker *breaker = &pool->circuit.breaker;
+    if (breaker->state == before->state)
+        return;
+    struct telemetry_set *telemetry = pool->context->telemetry;
+    telemetry_add(telemetry, breaker_gauges[before->state], UINT64_MAX);
+    telemetry_add(telemetry, breaker_gauges[breaker->state], 1);
+    telemetry_add(telemetry, TELEMETRY_TARGET_BREAKER_TRIPS, breaker->trips - before->trips);
+    telemetry_add(telemetry, TELEMETRY_TARGET_BREAKER_OPEN_MS,
+                  (breaker->away_ns - before->away_ns) / NS_PER_MS);
+    if (breaker->state == BREAKER_CLOSED)
+        telemetry_add(telemetry, TELEMETRY_TARGET_BREAKER_RECOVERIES, 1);
+    uint64_t pause_ns = breaker->state == BREAKER_OPEN ? breaker->until_ns - now_ns : 0;
+    LOG(LOG_LEVEL_DEBUG, "pg", "circuit breaker of a target",
+        LOG_TEXT("target", pool_target_name(pool)),
+        LOG_TEXT("from", breaker_state_name(before->state)),
+        LOG_TEXT("to", breaker_state_name(breaker->state)),
+        LOG_NUMBER("pause_ms", (int64_t)(pause_ns / NS_PER_MS)),
+        LOG_NUMBER("away_ms", (int64_t)((now_ns - breaker->open_ns) / NS_PER_MS)));
+}
+
+void pool_on_connect(struct pool *pool, struct conn *conn, struct database *database,
+                     uint64_t now_ns)
+{
+    const struct breaker before = pool->circuit.breaker;
+    conn->probes_server = breaker_sent(&pool->circuit.breaker, now_ns);
+    conn->probes_database = breaker_sent(&database->circuit.breaker, now_ns);
+    breaker_moved(pool, &before, now_ns);
+}
+
+void pool_on_connect_over(struct pool *pool, struct conn *conn, struct database *database,
+                          uint64_t now_ns)
+{
+    const struct breaker before = pool->circuit.breaker;
+    if (conn->probes_server)
+        breaker_forgot(&pool->circuit.breaker, now_ns);
+    if (conn->probes_database)
+        breaker_forgot(&database->circuit.breaker, now_ns);
+    conn->probes_server = conn->probes_database = false;
+    breaker_moved(pool, &before, now_ns);
+}
+
+/* `probe`: it is the one that the breaker waits for. What set off before the breaker opened does
+ * not lengthen the pause. */
+static void circuit_fail(struct pool *pool, struct circuit *circuit, bool probe,
+                         const struct failure *failure, uint64_t now_ns)
+{
+    const struct session_settings *session = pool->options.session;
+    const struct breaker_settings settings = {
+        .failures = 1,
+        .pause_ns = session->backoff_initial_ns > 0 ? session->backoff_initial_ns : NS_PER_MS,
+        .pause_max_ns = session->backoff_max_ns,
+        .pause_held_ns = login_retry_ns,
+    };
+    circuit->failure = *failure;
+    if (circuit->breaker.state != BREAKER_CLOSED && !probe)
+        return;
+    const struct breaker_failure kind = {
+        .held = failure->kind == FAILURE_LOGIN || failure->kind == FAILURE_ACCESS,
+        .least_ns = failure->kind == FAILURE_UNFIT ? session->backoff_max_ns : 0,
+    };
+    breaker_failed(&circuit->breaker, &settings, &kind, pool->context->random, now_ns);
 }
 
 const char *pool_probe_sql(const struct pool *pool)
@@ -55,7 +112,17 @@ void pool_on_connect_failed(struct pool *pool, struct conn *conn, uint64_t now_n
         failure->kind == FAILURE_DATABASE || (failure->kind == FAILURE_ACCESS && elsewhere);
     if (pool->good == conn->database)
         pool->good = NULL;
-    backoff_add(pool, local ? &conn->database->backoff : &pool->backoff, failure, now_ns);
+    const struct breaker before = pool->circuit.breaker;
+    if (local) {
+        circuit_fail(pool, &conn->database->circuit, conn->probes_database, failure, now_ns);
+        conn->probes_database = false;
+        if (conn->probes_server) /* the server answered */
+            breaker_succeeded(&pool->circuit.breaker, now_ns);
+    } else {
+        circuit_fail(pool, &pool->circuit, conn->probes_server, failure, now_ns);
+    }
+    conn->probes_server = false;
+    breaker_moved(pool, &before, now_ns);
     for (struct collection *c = pool->first; c != NULL; c = c->next) {
         if ((!local || c->entry == conn->database) && !pool_serves(pool, c->entry, conn))
             wheel_arm(pool->context->wheel, &c->timer, now_ns);
@@ -79,8 +146,11 @@ bool pool_on_identified(struct pool *pool, struct conn *conn, uint64_t now_ns)
         return false;
     }
     conn_adopt(conn, plan, now_ns);
-    pool->backoff = (struct backoff){0};
-    conn->database->backoff = (struct backoff){0};
+    const struct breaker before = pool->circuit.breaker;
+    breaker_succeeded(&pool->circuit.breaker, now_ns);
+    breaker_succeeded(&conn->database->circuit.breaker, now_ns);
+    conn->probes_server = conn->probes_database = false;
+    breaker_moved(pool, &before, now_ns);
     pool->good = conn->database;
     /* Extensions differ among databases: the plan of the maintenance database is the server's. */
     bool maintenance = strcmp(conn->database->name, pool->session.database) == 0;
@@ -112,8 +182,11 @@ static void tell_failing(const struct conn *conn, const struct collection *colle
     snprintf(text, bytes, "%u of %u statements failed", collection->failed, collection->statements);
 }
 
+/* One whose deadline passed before its first byte left took no time. */
 static void record_scrape(struct pool *pool, const struct collection *collection)
 {
+    if (collection->started_ns == 0)
+        return;
     uint64_t end_ns = clock_monotonic_ns();
     telemetry_record(pool->context->telemetry, TELEMETRY_HISTOGRAM_SCRAPE,
                      end_ns > collection->started_ns ? end_ns - collection->started_ns : 0);

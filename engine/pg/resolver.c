@@ -27,6 +27,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/memory.h"
 
 enum {
     LANE_MAX = 256,
@@ -212,8 +213,7 @@ static struct name *find_name(struct resolver *resolver, const char *host)
             return name;
     if (resolver->name_count >= LIMIT_TARGETS)
         return NULL;
-    struct name *name = calloc(1, sizeof *name + strlen(host) + 1);
-    CHECK(name != NULL);
+    struct name *name = xcalloc(1, sizeof *name + strlen(host) + 1);
     strcpy(name->host, host);
     name->resolver = resolver;
     name->next = *bucket;
@@ -235,8 +235,7 @@ static void ask(struct resolver *resolver, struct resolver_client *client,
         answer(client, question->ticket, name);
         return;
     }
-    struct waiter *waiter = malloc(sizeof *waiter);
-    CHECK(waiter != NULL);
+    struct waiter *waiter = xmalloc(sizeof *waiter);
     *waiter = (struct waiter){.next = name->waiters, .client = client, .ticket = question->ticket};
     name->waiters = waiter;
     if (name->asking)
@@ -326,8 +325,7 @@ static bool open_channel(struct resolver *resolver, struct error *error)
 bool resolver_create(struct resolver **ret_resolver, uint32_t client_count, struct error *error)
 {
     struct resolver *resolver =
-        calloc(1, sizeof *resolver + client_count * sizeof resolver->clients[0]);
-    CHECK(resolver != NULL);
+        xcalloc(1, sizeof *resolver + client_count * sizeof resolver->clients[0]);
     resolver->client_count = client_count;
     for (uint32_t i = 0; i < client_count; i++) {
         resolver->clients[i].resolver = resolver;

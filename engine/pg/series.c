@@ -27,10 +27,11 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/memory.h"
 #include "base/random.h"
 #include "pg/value.h"
 
-enum { SLOTS_MIN = 8, ROWS_MIN = 4 };
+enum { SLOTS_MIN = 8, ROWS_MIN = 4, PROBLEM_BYTES = 192 };
 
 /* Twice the entities that can be alive at once: those of the last RESULTS_UNSEEN_MAX results. */
 _Static_assert((uint64_t)LIMIT_ROWS *(RESULTS_UNSEEN_MAX + 1) * 4 < UINT32_MAX, "slots fit");
@@ -78,8 +79,7 @@ void series_reclaim(struct ring *ring, uint32_t shard)
 
 static void *grow(void *block, size_t bytes)
 {
-    block = realloc(block, bytes);
-    CHECK(block != NULL);
+    block = xrealloc(block, bytes);
     return block;
 }
 
@@ -90,7 +90,9 @@ void series_problem(struct series_table *table, enum series_problem kind, const 
     table->problems_said |= kind;
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(table->problem_text, sizeof table->problem_text, format, arguments);
+    if (table->problem_text == NULL)
+        table->problem_text = grow(NULL, PROBLEM_BYTES);
+    vsnprintf(table->problem_text, PROBLEM_BYTES, format, arguments);
     va_end(arguments);
     table->problem = table->problem_text;
 }
@@ -98,9 +100,9 @@ void series_problem(struct series_table *table, enum series_problem kind, const 
 static void add_key_column(struct series_table *table, uint16_t column)
 {
     for (uint32_t i = 0; i < table->key_column_count; i++)
-        if (table->key_columns[i] == column)
+        if (table->key_columns[i].column == column)
             return;
-    table->key_columns[table->key_column_count++] = column;
+    table->key_columns[table->key_column_count++].column = column;
 }
 
 struct series_table *series_table_create(const struct statement *statement)
@@ -111,9 +113,12 @@ struct series_table *series_table_create(const struct statement *statement)
     static _Thread_local struct random random;
     if (random.state == 0)
         random_init(&random);
+    size_t key_columns = 0, points_bytes = statement->point_count * sizeof(struct point_binding);
+    for (size_t i = 0; i < statement->attribute_count; i++)
+        key_columns += statement->attributes[i].column_count;
     struct series_table *table =
-        calloc(1, sizeof *table + statement->point_count * sizeof table->points[0]);
-    CHECK(table != NULL);
+        xcalloc(1, sizeof *table + points_bytes + key_columns * sizeof table->key_columns[0]);
+    table->key_columns = (struct key_column *)(void *)((uint8_t *)table->points + points_bytes);
     table->statement = statement;
     table->slot_mask = UINT32_MAX;
     table->seed = random_next(&random);
@@ -155,6 +160,7 @@ void series_table_retire(struct series_table **table, struct ring *ring, uint32_
     free((*table)->rows);
     free((*table)->slots);
     free((*table)->key);
+    free((*table)->problem_text);
     free(*table);
     *table = NULL;
 }
@@ -175,7 +181,7 @@ static bool row_is(const struct series_table *table, const PGresult *rows, int r
 {
     const uint8_t *key = entity->key;
     for (uint32_t i = 0; i < table->key_column_count; i++) {
-        int column = table->key_columns[i];
+        int column = table->key_columns[i].column;
         int32_t bytes = cell_bytes(rows, row, column), was;
         memcpy(&was, key, sizeof was);
         key += sizeof was;
@@ -194,7 +200,7 @@ static size_t make_key(struct series_table *table, const PGresult *rows, int row
 {
     size_t used = 0;
     for (uint32_t i = 0; i < table->key_column_count; i++) {
-        int column = table->key_columns[i];
+        int column = table->key_columns[i].column;
         int32_t bytes = cell_bytes(rows, row, column);
         size_t needed = used + sizeof bytes + (bytes > 0 ? (size_t)bytes : 0);
         if (needed > table->key_capacity) {
@@ -261,8 +267,7 @@ static void slots_reserve(struct series_table *table)
         return;
     struct entity **old = table->slots;
     uint32_t larger = capacity == 0 ? SLOTS_MIN : 2 * capacity;
-    table->slots = calloc(larger, sizeof *table->slots);
-    CHECK(table->slots != NULL);
+    table->slots = xcalloc(larger, sizeof *table->slots);
     table->slot_mask = larger - 1;
     for (uint32_t i = 0; i < capacity; i++)
         if (old[i] != NULL)
@@ -330,11 +335,12 @@ static struct entity *find_or_create(struct series_table *table, const PGresult 
     struct entity *entity = slots_find(table, hash, key_bytes);
     if (entity != NULL)
         return entity;
-    bool full = false;
+    struct entity_loss loss = {0};
     struct entity_source source = {table->statement,     rows,       row,      context->resource,
                                    table->counter_count, table->key, key_bytes};
-    entity = entity_create(&source, &full);
-    if (full)
+    entity = entity_create(&source, &loss);
+    telemetry_add(context->telemetry, TELEMETRY_ATTRIBUTES_CUT, loss.cut);
+    if (loss.full)
         series_problem(table, PROBLEM_ATTRIBUTES,
                        "attributes of a row exceed %d bytes and were left out: select less text",
                        LIMIT_ATTRS_BYTES);

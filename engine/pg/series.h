@@ -7,6 +7,12 @@ struct value_type;
 
 /* What decode.c sees of a series table. Shard's thread only. */
 
+/* A column whose cells are part of the key. */
+struct key_column {
+    uint32_t oid; /* of the last result */
+    uint16_t column;
+};
+
 /* What a statement's points need, chosen once per result. */
 struct point_binding {
     uint32_t oid;
@@ -29,9 +35,9 @@ struct series_table {
     uint32_t slot_mask; /* slots − 1; UINT32_MAX: none yet */
     uint32_t entity_count;
     uint64_t seed;
-    /* columns whose cells are the key, in the order of the attributes, each once */
-    uint16_t key_columns[LIMIT_QUERY_ATTRIBUTES * 4];
-    uint32_t key_oids[LIMIT_QUERY_ATTRIBUTES * 4];
+    /* in the order of the attributes, each column once; behind the points, in the same block: a
+     * fleet has dozens of tables per server */
+    struct key_column *key_columns;
     uint32_t key_column_count;
     uint32_t counter_count;
     const struct value_type *start_type; /* NULL: no start column */
@@ -40,7 +46,7 @@ struct series_table {
     size_t key_capacity;
     const char *problem; /* what ret_problem will say next */
     uint32_t problems_said;
-    char problem_text[192];
+    char *problem_text;            /* made when first needed */
     struct point_binding points[]; /* of each statement point */
 };
 

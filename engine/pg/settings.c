@@ -278,6 +278,22 @@ static bool check_dsn(const struct server_settings *server, const char *default_
     return true;
 }
 
+/* All of them, the server's own names and those of a row (in the older model) fit into a resource.
+ */
+static bool check_attributes(const struct text_map *attributes, const char *path,
+                             struct error *error)
+{
+    enum { OWN = 3, MOST = LIMIT_RESOURCE_ATTRIBUTES - LIMIT_QUERY_ATTRIBUTES - OWN };
+    if (attributes->count > MOST)
+        return error_set(error, "%sattributes: %zu are too many: the limit is %d", path,
+                         attributes->count, MOST);
+    for (size_t i = 0; i < attributes->count; i++)
+        if (strlen(attributes->items[i].key) > LIMIT_ATTRIBUTE_NAME_BYTES)
+            return error_set(error, "%sattributes: the name \"%.40s…\" has over %d bytes", path,
+                             attributes->items[i].key, LIMIT_ATTRIBUTE_NAME_BYTES);
+    return true;
+}
+
 static bool check_server(const struct server_settings *server, const char *default_or_inherited,
                          const char *path, struct error *error)
 {
@@ -298,7 +314,7 @@ static bool check_server(const struct server_settings *server, const char *defau
     for (size_t i = 0; i < server->databases.count; i++)
         if (server->databases.items[i][0] == 0)
             return error_set(error, "%sdatabases[%zu]: is empty: name a database", path, i);
-    return true;
+    return check_attributes(&server->resource_attributes, path, error);
 }
 
 static bool validate(const void *settings, struct error *error)

@@ -180,11 +180,9 @@ static bool float4_double(const uint8_t *cell, size_t bytes, double *ret_value)
 
 static bool float8_double(const uint8_t *cell, size_t bytes, double *ret_value)
 {
-    if (bytes != 8)
+    if (bytes != sizeof *ret_value)
         return false;
-    uint64_t bits = load64(cell);
-    memcpy(ret_value, &bits, sizeof bits);
-    return isfinite(*ret_value);
+    return load_finite(cell, ret_value);
 }
 
 static bool float4_int(const uint8_t *cell, size_t bytes, int64_t *ret_value)

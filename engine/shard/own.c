@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The collector observes itself through the path it offers: the telemetry sets of base/ become
  * points pgweir.*, with the labels of their set as attributes. Attribute sets are made when a set
- * is first seen and live as long as the process, as telemetry sets do. */
+ * is first seen and live as long as the process, as telemetry sets do. A histogram's point borrows
+ * a snapshot made for it, which is freed when the pages pushed up to then have come back:
+ * own_reclaim() does for it what series_reclaim() does for the entities of series.c. */
 #include "shard/own.h"
 
 #include <pgweir/telemetry.h>
@@ -10,10 +12,18 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/check.h"
 #include "base/clock.h"
+#include "base/distribution.h"
+#include "base/memory.h"
 
 enum { SETS_MAX = 4096 };
+
+/* A distribution on its way through the pages. */
+struct snapshot {
+    struct snapshot *next;
+    uint64_t sequence; /* of the last page pushed with or after it */
+    struct distribution *distribution;
+};
 
 struct own {
     struct resource *resource;
@@ -21,6 +31,10 @@ struct own {
     uint64_t interval_ns, next_ns, start_wall_ns;
     struct metric metrics[TELEMETRY_VALUE_COUNT];
     struct attrs *fixed[TELEMETRY_VALUE_COUNT]; /* the row's own label */
+    struct metric histograms[TELEMETRY_HISTOGRAM_COUNT];
+    struct histogram_view view;          /* where snapshots are taken */
+    struct snapshot *fresh;              /* on pages that may still be open */
+    struct snapshot *first, **last_next; /* on pages that were pushed, oldest first */
     size_t known_count;
     const struct telemetry_set *newest; /* the list's first when it was last read */
     const struct telemetry_set *known[SETS_MAX];
@@ -48,6 +62,18 @@ static void describe_metrics(struct own *own)
     }
 }
 
+static void describe_histograms(struct own *own)
+{
+    for (size_t i = 0; i < TELEMETRY_HISTOGRAM_COUNT; i++)
+        own->histograms[i] = (struct metric){
+            .name = telemetry_histograms[i].name,
+            .unit = "s",
+            .description = telemetry_histograms[i].help,
+            .instrument = METRIC_HISTOGRAM,
+            .value = METRIC_DISTRIBUTION,
+        };
+}
+
 /* Rows of one name share the first row's metric, so that they make one Metric message. */
 static const struct metric *metric_of(const struct own *own, size_t value)
 {
@@ -58,12 +84,13 @@ static const struct metric *metric_of(const struct own *own, size_t value)
 
 struct own *own_create(const struct resource_chains *chains, uint32_t route, uint64_t interval_ns)
 {
-    struct own *own = calloc(1, sizeof *own);
-    CHECK(own != NULL);
+    struct own *own = xcalloc(1, sizeof *own);
     own->route = route;
     own->interval_ns = interval_ns;
     own->start_wall_ns = clock_wall_ns();
+    own->last_next = &own->first;
     describe_metrics(own);
+    describe_histograms(own);
 
     char host[256] = "localhost", id[37];
     gethostname(host, sizeof host - 1);
@@ -79,11 +106,23 @@ struct own *own_create(const struct resource_chains *chains, uint32_t route, uin
     return own;
 }
 
+static void free_snapshots(struct snapshot **list)
+{
+    while (*list != NULL) {
+        struct snapshot *snapshot = *list;
+        *list = snapshot->next;
+        distribution_destroy(&snapshot->distribution);
+        free(snapshot);
+    }
+}
+
 void own_destroy(struct own **own_place)
 {
     struct own *own = *own_place;
     if (own == NULL)
         return;
+    free_snapshots(&own->fresh);
+    free_snapshots(&own->first);
     resource_destroy(&own->resource);
     for (size_t i = 0; i < TELEMETRY_VALUE_COUNT; i++)
         if (own->fixed[i] != NULL)
@@ -109,34 +148,88 @@ static void learn_sets(struct own *own)
     own->newest = first;
 }
 
+/* Points of one metric on their way into pages. */
+struct run_of_points {
+    struct writer *writer;
+    const struct metric *metric;
+    const struct attrs *fixed;
+    uint64_t now_ns, time_ns;
+    struct point *place; /* NULL: no run is open */
+    uint32_t room, count;
+};
+
+static void add_point(const struct own *own, struct run_of_points *run, struct point point)
+{
+    if (run->place != NULL && run->count == run->room) {
+        writer_end(run->writer, run->count);
+        run->place = NULL;
+    }
+    if (run->place == NULL) {
+        run->count = 0;
+        run->place = writer_begin(run->writer, own->route, run->now_ns, run->now_ns, run->metric,
+                                  run->fixed, own->resource, run->time_ns, &run->room);
+    }
+    if (run->place == NULL)
+        writer_drop(run->writer, own->route, 1);
+    else
+        run->place[run->count++] = point;
+}
+
+static void end_points(struct run_of_points *run)
+{
+    if (run->place != NULL)
+        writer_end(run->writer, run->count);
+}
+
 static void write_value(struct own *own, struct writer *writer, size_t value, uint64_t now_ns)
 {
-    enum telemetry_owner owner = telemetry_values[value].owner;
-    uint64_t time_ns = clock_wall_ns();
-    struct point *place = NULL;
-    uint32_t room = 0, count = 0;
+    struct run_of_points run = {.writer = writer,
+                                .metric = metric_of(own, value),
+                                .fixed = own->fixed[value],
+                                .now_ns = now_ns,
+                                .time_ns = clock_wall_ns()};
     for (size_t i = 0; i < own->known_count; i++) {
-        if (own->known[i]->owner != owner)
+        if (own->known[i]->owner != telemetry_values[value].owner)
             continue;
-        if (place == NULL || count == room) {
-            if (place != NULL)
-                writer_end(writer, count);
-            place = writer_begin(writer, own->route, now_ns, now_ns, metric_of(own, value),
-                                 own->fixed[value], own->resource, time_ns, &room);
-            count = 0;
-        }
-        if (place == NULL) {
-            writer_drop(writer, own->route, 1);
-            continue;
-        }
-        place[count++] = (struct point){
-            .attrs = own->attrs[i],
-            .start_ns = own->metrics[value].monotonic ? own->start_wall_ns : 0,
-            .value.integer = (int64_t)counter_read(&own->known[i]->values[value]),
-        };
+        add_point(own, &run,
+                  (struct point){
+                      .attrs = own->attrs[i],
+                      .start_ns = own->metrics[value].monotonic ? own->start_wall_ns : 0,
+                      .value.integer = (int64_t)counter_read(&own->known[i]->values[value]),
+                  });
     }
-    if (place != NULL)
-        writer_end(writer, count);
+    end_points(&run);
+}
+
+/* What the histogram holds now, the pages' until own_reclaim() finds them back. */
+static const struct distribution *take_snapshot(struct own *own, const struct histogram *histogram)
+{
+    memset(&own->view, 0, sizeof own->view);
+    histogram_merge(&own->view, histogram);
+    struct snapshot *snapshot = xmalloc(sizeof *snapshot);
+    *snapshot =
+        (struct snapshot){.next = own->fresh, .distribution = distribution_create(&own->view)};
+    own->fresh = snapshot;
+    return snapshot->distribution;
+}
+
+/* Of those that recorded something. */
+static void write_histogram(struct own *own, struct writer *writer, size_t index, uint64_t now_ns)
+{
+    struct run_of_points run = {.writer = writer,
+                                .metric = &own->histograms[index],
+                                .now_ns = now_ns,
+                                .time_ns = clock_wall_ns()};
+    for (size_t i = 0; i < own->known_count; i++) {
+        const struct histogram *histogram = own->known[i]->histograms[index];
+        if (histogram == NULL || counter_read(&histogram->count) == 0)
+            continue;
+        add_point(own, &run,
+                  (struct point){.attrs = own->attrs[i],
+                                 .start_ns = own->start_wall_ns,
+                                 .value.distribution = take_snapshot(own, histogram)});
+    }
+    end_points(&run);
 }
 
 void own_collect(struct own *own, struct writer *writer, uint64_t now_ns)
@@ -147,4 +240,30 @@ void own_collect(struct own *own, struct writer *writer, uint64_t now_ns)
     learn_sets(own);
     for (size_t value = 0; value < TELEMETRY_VALUE_COUNT; value++)
         write_value(own, writer, value, now_ns);
+    for (size_t i = 0; i < TELEMETRY_HISTOGRAM_COUNT; i++)
+        write_histogram(own, writer, i, now_ns);
+}
+
+void own_reclaim(struct own *own, struct ring *ring, uint32_t shard)
+{
+    if (own->fresh == NULL && own->first == NULL)
+        return;
+    uint64_t pushed = ring_next_sequence(ring, shard) - 1;
+    while (own->fresh != NULL) {
+        struct snapshot *snapshot = own->fresh;
+        own->fresh = snapshot->next;
+        snapshot->next = NULL;
+        snapshot->sequence = pushed;
+        *own->last_next = snapshot;
+        own->last_next = &snapshot->next;
+    }
+    uint64_t returned = ring_returned_sequence(ring, shard);
+    while (own->first != NULL && own->first->sequence <= returned) {
+        struct snapshot *snapshot = own->first;
+        own->first = snapshot->next;
+        distribution_destroy(&snapshot->distribution);
+        free(snapshot);
+    }
+    if (own->first == NULL)
+        own->last_next = &own->first;
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/memory.h"
 #include "config/yaml.h"
 
 static bool unknown(struct error *error, const char *key, const char *name,
@@ -23,9 +24,8 @@ static bool apply_metrics(struct receiver *receiver, struct error *error)
 {
     const struct catalog *catalog = receiver->catalog;
     const struct group_map *chosen = &receiver->settings->metrics;
-    const char **names = calloc(catalog->metric_count + 1, sizeof *names);
-    receiver->metric_enabled = calloc(catalog->metric_count + 1, sizeof *receiver->metric_enabled);
-    CHECK(names != NULL && receiver->metric_enabled != NULL);
+    const char **names = xcalloc(catalog->metric_count + 1, sizeof *names);
+    receiver->metric_enabled = xcalloc(catalog->metric_count + 1, sizeof *receiver->metric_enabled);
     for (size_t i = 0; i < catalog->metric_count; i++) {
         names[i] = catalog->metrics[i]->name;
         receiver->metric_enabled[i] = catalog->metrics[i]->enabled;
@@ -50,8 +50,7 @@ static bool apply_groups(struct receiver *receiver, struct error *error)
     const struct group_map *chosen = &receiver->settings->groups;
     CHECK(catalog->group_count <= 64);
     receiver->group_interval_ns =
-        calloc(catalog->group_count + 1, sizeof *receiver->group_interval_ns);
-    CHECK(receiver->group_interval_ns != NULL);
+        xcalloc(catalog->group_count + 1, sizeof *receiver->group_interval_ns);
     for (size_t i = 0; i < catalog->group_count; i++)
         receiver->group_interval_ns[i] = receiver->settings->collection_interval_ns;
     for (size_t i = 0; i < chosen->count; i++) {

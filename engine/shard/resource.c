@@ -7,12 +7,15 @@
 
 #include <arpa/inet.h>
 #include <openssl/evp.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/log.h"
+#include "base/memory.h"
 
 enum { ATTRIBUTES_MAX = 128 };
 
@@ -67,6 +70,9 @@ static bool validate(const void *settings, struct error *error)
             return error_set(error,
                              "attributes: \"%s\": action %s needs `value` or `from_attribute`",
                              actions[i].key, action_names[actions[i].action]);
+        if (strlen(actions[i].key) > LIMIT_ATTRIBUTE_NAME_BYTES)
+            return error_set(error, "attributes: the name \"%.40s…\" has over %d bytes",
+                             actions[i].key, LIMIT_ATTRIBUTE_NAME_BYTES);
     }
     return true;
 }
@@ -79,6 +85,8 @@ const struct component resource_processor = {
     .table = {sizeof(struct resource_settings), resource_options},
     .validate = validate,
 };
+
+static atomic_flag cut_said = ATOMIC_FLAG_INIT; /* of any shard */
 
 /* A resource under change: attributes as read back, pointing into `base` or settings. */
 struct draft {
@@ -146,6 +154,10 @@ static struct attrs *draft_finish(const struct draft *draft)
             break;
         }
     }
+    if (builder.cut > 0 && !atomic_flag_test_and_set(&cut_said))
+        LOG(LOG_LEVEL_WARN, "shard",
+            "a resource has more attributes than back ends take, or larger ones: remove some",
+            LOG_NUMBER("cut", builder.cut), LOG_NUMBER("limit", LIMIT_RESOURCE_ATTRIBUTES));
     return attrs_finish(&builder);
 }
 
@@ -166,8 +178,8 @@ static struct attrs *build_variant(const struct attrs *base, const struct resour
 
 struct resource *resource_create(const struct attrs *base, const struct resource_chains *chains)
 {
-    struct resource *resource = calloc(1, sizeof *resource);
-    CHECK(resource != NULL && chains->count >= 1 && chains->count <= LIMIT_PIPELINES);
+    struct resource *resource = xcalloc(1, sizeof *resource);
+    CHECK(chains->count >= 1 && chains->count <= LIMIT_PIPELINES);
     for (uint32_t i = 0; i < chains->count; i++)
         resource->variants[i] = build_variant(base, &chains->chains[i]);
     return resource;
@@ -201,6 +213,14 @@ const char *resource_public_host(const char *host)
     return loopback ? machine_name() : host;
 }
 
+/* 127.0.0.2 and its like: tunnels and stand-ins that share this machine's name, not its servers. */
+static bool is_other_loopback(const char *host)
+{
+    struct in_addr v4;
+    return inet_pton(AF_INET, host, &v4) == 1 && ntohl(v4.s_addr) >> 24 == 127 &&
+           ntohl(v4.s_addr) != INADDR_LOOPBACK;
+}
+
 void resource_instance_id(const char *host, uint16_t port, char ret_id[37])
 {
     uint8_t seed[1024];
@@ -210,11 +230,13 @@ void resource_instance_id(const char *host, uint16_t port, char ret_id[37])
     size_t room = sizeof seed - used;
     if (host[0] == '/')
         used += (size_t)snprintf(text, room, "unix%c%s%c%.512s", 0, machine_name(), 0, host);
+    else if (is_other_loopback(host))
+        used += (size_t)snprintf(text, room, "%s/%.512s:%u", machine_name(), host, port);
     else
         used += (size_t)snprintf(text, room, "%.512s:%u", resource_public_host(host), port);
     uint8_t digest[EVP_MAX_MD_SIZE];
     unsigned digest_bytes = 0;
-    CHECK(EVP_Digest(seed, used, digest, &digest_bytes, EVP_sha1(), NULL) == 1);
+    xdone(EVP_Digest(seed, used, digest, &digest_bytes, EVP_sha1(), NULL) == 1);
     digest[6] = (uint8_t)((digest[6] & 0x0f) | 0x50);
     digest[8] = (uint8_t)((digest[8] & 0x3f) | 0x80);
     for (size_t i = 0, at = 0; i < 16; i++) {

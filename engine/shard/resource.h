@@ -42,7 +42,7 @@ void resource_destroy(struct resource **resource);
 
 /* service.instance.id of the OTel receiver's newer model: UUIDv5 of "host:port" (of
  * "unix\0hostname\0directory" for a socket) in its namespace, with a loopback host replaced by this
- * machine's name. Writes 36 characters and a NUL. */
+ * machine's name ("name/127.0.0.2" where it is another of 127.0.0.0/8). Writes 36 characters and a NUL. */
 void resource_instance_id(const char *host, uint16_t port, char ret_id[37]);
 
 /* The host as it goes on the wire: loopback and sockets become this machine's name. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The shard's turn: take what others sent (answers of the resolver), wait for sockets and timers,
- * run them, push the page they filled, free what no page refers to any more. Nothing in a turn
- * blocks, and the time is read once per turn.
+/* The shard's turn: take what others sent (answers of the resolver, handshakes), wait for sockets
+ * and timers, run them, push the page they filled, free what no page refers to any more. Nothing in
+ * a turn blocks, and the time is read once per turn.
  *
  * The loop is made on the shard's own thread (io_uring's single issuer); shard_start() waits until
  * that went well or not. */
@@ -15,6 +15,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "loop/cpu.h"
 #include "pg/decode.h"
 #include "shard/own.h"
@@ -24,6 +25,13 @@ enum {
     WATCHES_SPARE = 16,
     ANSWERS_PER_TURN = 256,
     SURVEY_ALWAYS = 16, /* so few targets are counted every turn */
+};
+
+/* A receiver whose targets are here, and how much less of it is collected. */
+struct route {
+    const struct receiver *receiver;
+    bool speaks;
+    uint32_t level;
 };
 
 struct shard {
@@ -44,10 +52,12 @@ struct shard {
     struct random random;
     struct target **targets;
     size_t target_count;
+    struct route routes[WRITER_ROUTES_MAX];
+    size_t route_count;
     struct own *own;
 };
 
-/* Any thread: the resolver has answers, or main wants the end. */
+/* Any thread: the resolver has answers, a handshake is done, or main wants the end. */
 static void wake(void *owner)
 {
     struct shard *shard = owner;
@@ -84,6 +94,39 @@ static void survey(struct shard *shard)
     atomic_store_explicit(&shard->rounds, rounds, memory_order_relaxed);
 }
 
+static void log_level(const struct route *route, uint32_t before)
+{
+    if (!route->speaks)
+        return;
+    if (route->level > before)
+        LOG(LOG_LEVEL_WARN, "shard",
+            "back ends take less than is collected: the dearest groups are collected more rarely",
+            LOG_TEXT("receiver", route->receiver->id), LOG_NUMBER("level", route->level),
+            LOG_NUMBER("before", before));
+    else
+        LOG(LOG_LEVEL_INFO, "shard",
+            route->level == 0 ? "back ends take all again: every group is collected as configured"
+                              : "back ends take more again: groups are collected less rarely",
+            LOG_TEXT("receiver", route->receiver->id), LOG_NUMBER("level", route->level),
+            LOG_NUMBER("before", before));
+}
+
+/* Targets look for themselves when they are due; here a change is told, once. */
+static void tell_pressure(struct shard *shard)
+{
+    uint32_t highest = 0;
+    for (size_t i = 0; i < shard->route_count; i++) {
+        struct route *route = &shard->routes[i];
+        uint32_t level = ring_pressure(shard->options.ring, route->receiver->route);
+        uint32_t before = route->level;
+        route->level = level;
+        if (level != before)
+            log_level(route, before);
+        highest = level > highest ? level : highest;
+    }
+    telemetry_put(shard->context.telemetry, TELEMETRY_STRETCH_LEVEL, highest);
+}
+
 static uint64_t turn(struct shard *shard, uint64_t now_ns)
 {
     struct target_context *context = &shard->context;
@@ -95,19 +138,36 @@ static uint64_t turn(struct shard *shard, uint64_t now_ns)
     struct resolver_answer answer;
     for (int i = 0; i < ANSWERS_PER_TURN && resolver_take(context->pg.resolver, &answer); i++)
         pool_resolved(&context->pg, &answer, now_ns);
+    pool_shaken(&context->pg, now_ns);
     wheel_run(context->pg.wheel, now_ns);
     if (shard->own != NULL)
         own_collect(shard->own, &shard->writer, now_ns);
     writer_flush(&shard->writer, now_ns);
     series_reclaim(shard->options.ring, shard->options.index);
+    if (shard->own != NULL)
+        own_reclaim(shard->own, shard->options.ring, shard->options.index);
+    tell_pressure(shard);
     publish(shard, now_ns);
     return now_ns;
+}
+
+static void note_route(struct shard *shard, const struct shard_target *assigned)
+{
+    size_t at = 0;
+    while (at < shard->route_count && shard->routes[at].receiver != assigned->receiver)
+        at++;
+    if (at == shard->route_count) {
+        CHECK(at < WRITER_ROUTES_MAX);
+        shard->routes[shard->route_count++] = (struct route){.receiver = assigned->receiver};
+    }
+    shard->routes[at].speaks = shard->routes[at].speaks || assigned->speaks;
 }
 
 static void create_targets(struct shard *shard, uint64_t now_ns)
 {
     for (size_t i = 0; i < shard->target_count; i++) {
         const struct shard_target *assigned = &shard->assigned[i];
+        note_route(shard, assigned);
         shard->targets[i] =
             target_create(&shard->context, &(struct target_options){
                                                .receiver = assigned->receiver,
@@ -189,13 +249,11 @@ static void *run(void *argument)
 
 struct shard *shard_create(const struct shard_options *options)
 {
-    struct shard *shard = calloc(1, sizeof *shard);
-    CHECK(shard != NULL);
+    struct shard *shard = xcalloc(1, sizeof *shard);
     shard->options = *options;
     shard->target_count = options->target_count;
-    shard->assigned = calloc(options->target_count + 1, sizeof *shard->assigned);
-    shard->targets = calloc(options->target_count + 1, sizeof *shard->targets);
-    CHECK(shard->assigned != NULL && shard->targets != NULL);
+    shard->assigned = xcalloc(options->target_count + 1, sizeof *shard->assigned);
+    shard->targets = xcalloc(options->target_count + 1, sizeof *shard->targets);
     memcpy(shard->assigned, options->targets, options->target_count * sizeof *shard->assigned);
     shard->options.targets = shard->assigned;
     pthread_mutex_init(&shard->gate, NULL);
@@ -209,6 +267,7 @@ struct shard *shard_create(const struct shard_options *options)
     telemetry_put(telemetry, TELEMETRY_TARGETS_UNKNOWN, options->target_count);
     shard->context = (struct target_context){
         .pg = {.resolver = resolver_client(options->resolver, options->index, wake, shard),
+               .handshakes = handshake_client(options->handshaker, options->index, wake, shard),
                .telemetry = telemetry,
                .random = &shard->random,
                .budget = options->budget,

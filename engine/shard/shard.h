@@ -13,6 +13,7 @@ struct shard_target {
     const struct server_settings *server;
     struct status_slot *status;
     uint64_t delay_ns; /* first collection, after the start */
+    bool speaks;       /* its shard says in the log what concerns all of its receiver's targets */
 };
 
 struct shard_options {
@@ -20,6 +21,7 @@ struct shard_options {
     const struct service_settings *service;
     struct ring *ring;
     struct resolver *resolver;
+    struct handshaker *handshaker;
     struct pg_budget *budget;
     const struct shard_target *targets; /* borrowed until shard_create() returns */
     size_t target_count;

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Step 2 of 9: schedule. Each target has one timer. When it fires, every cadence group that is due
  * goes into one collection per database, so that all their statements travel in one round trip.
- * Due times stay on their grid: a late or slow collection never shifts the next one, and one that
- * is still running when it is due again is skipped and counted, never doubled.
+ * Due times stay on their grid (schedule.c): a late or slow collection never shifts the next one,
+ * and one that is still running when it is due again is skipped and counted, never doubled. Where
+ * back ends take less than there is (ring_pressure()), due times are left out, of the dearest
+ * groups first.
  *
  * Runs on the shard's thread. The target owns its pool, its series tables and its resource. */
 #include "shard/target.h"
@@ -16,7 +18,9 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "pg/decode.h"
+#include "shard/schedule.h"
 
 /* One database of the target: the maintenance database first, the other ones after it. */
 struct branch {
@@ -39,7 +43,7 @@ struct target {
     const struct plan *plan; /* of the maintenance database */
     uint64_t server_start_ns;
     struct timer timer;
-    uint64_t *group_due_ns;
+    struct schedule schedule;
     struct branch *branches;
     size_t branch_count;
     struct status_slot *slot;
@@ -79,8 +83,7 @@ struct plan_cache {
 
 struct plan_cache *plan_cache_create(void)
 {
-    struct plan_cache *cache = calloc(1, sizeof *cache);
-    CHECK(cache != NULL);
+    struct plan_cache *cache = xcalloc(1, sizeof *cache);
     return cache;
 }
 
@@ -123,8 +126,7 @@ static const struct plan *plan_for(void *owner, const struct capabilities *capab
             same_lists(entry->server, target->server))
             return entry->plan;
 
-    struct plan_entry *entry = calloc(1, sizeof *entry);
-    CHECK(entry != NULL);
+    struct plan_entry *entry = xcalloc(1, sizeof *entry);
     entry->receiver = target->receiver;
     entry->server = target->server;
     memcpy(&entry->capabilities, capabilities, sizeof *capabilities);
@@ -168,8 +170,7 @@ static struct series_table *find_table(struct branch *branch, size_t index)
     branch->plan = plan;
     CHECK(index < plan->statement_count);
     if (branch->tables == NULL) {
-        branch->tables = calloc(plan->statement_count, sizeof(struct series_table *));
-        CHECK(branch->tables != NULL);
+        branch->tables = xcalloc(plan->statement_count, sizeof(struct series_table *));
     }
     if (branch->tables[index] == NULL)
         branch->tables[index] = series_table_create(&plan->statements[index]);
@@ -207,7 +208,9 @@ static void on_result(struct collection *collection, const struct statement *sta
         .resource = target->resource,
     };
     const char *problem = NULL;
-    branch->points += decode_result(find_table(branch, index), rows, &decode, &problem);
+    uint64_t points = decode_result(find_table(branch, index), rows, &decode, &problem);
+    branch->points += points;
+    schedule_count(&target->schedule, statement->group_index, points);
     uint64_t bit = 1ull << (index % 64);
     if (problem != NULL && (target->problem_mask & bit) == 0) {
         target->problem_mask |= bit;
@@ -324,30 +327,9 @@ static void on_done(struct collection *collection, enum collection_outcome outco
 
 /* ---- when ---- */
 
-static uint64_t due_groups(struct target *target, uint64_t now_ns, uint64_t *ret_due_ns)
-{
-    const struct receiver *receiver = target->receiver;
-    uint64_t groups = 0;
-    *ret_due_ns = UINT64_MAX;
-    for (size_t i = 0; i < receiver->catalog->group_count; i++) {
-        uint64_t interval_ns = receiver->group_interval_ns[i];
-        if (interval_ns == 0 || target->group_due_ns[i] > now_ns)
-            continue;
-        groups |= 1ull << i;
-        if (target->group_due_ns[i] < *ret_due_ns)
-            *ret_due_ns = target->group_due_ns[i];
-        uint64_t missed = (now_ns - target->group_due_ns[i]) / interval_ns;
-        target->group_due_ns[i] += (missed + 1) * interval_ns;
-    }
-    return groups;
-}
-
 static void arm(struct target *target)
 {
-    uint64_t next_ns = UINT64_MAX;
-    for (size_t i = 0; i < target->receiver->catalog->group_count; i++)
-        if (target->receiver->group_interval_ns[i] != 0 && target->group_due_ns[i] < next_ns)
-            next_ns = target->group_due_ns[i];
+    uint64_t next_ns = schedule_next_ns(&target->schedule);
     if (next_ns != UINT64_MAX)
         wheel_arm(target->context->pg.wheel, &target->timer, next_ns);
 }
@@ -376,11 +358,12 @@ static void on_timer(struct timer *timer, uint64_t now_ns)
 {
     struct target *target =
         (struct target *)(void *)((char *)timer - offsetof(struct target, timer));
-    uint64_t due_ns = 0;
-    uint64_t groups = due_groups(target, now_ns, &due_ns);
-    if (groups != 0)
-        for (size_t i = 0; i < target->branch_count; i++)
-            collect(target, &target->branches[i], groups, due_ns, now_ns);
+    uint32_t level = ring_pressure(target->context->writer->ring, target->receiver->route);
+    struct schedule_due due = schedule_take(&target->schedule, level, now_ns);
+    if (due.left_out > 0)
+        telemetry_add(target->context->telemetry, TELEMETRY_STRETCHED, due.left_out);
+    for (size_t i = 0; i < target->branch_count && due.groups != 0; i++)
+        collect(target, &target->branches[i], due.groups, due.due_ns, now_ns);
     arm(target);
 }
 
@@ -443,8 +426,7 @@ static void create_branches(struct target *target)
     bool listed = databases->count == 0;
     for (size_t i = 0; i < databases->count; i++)
         listed = listed || strcmp(databases->items[i], maintenance) == 0;
-    target->branches = calloc(databases->count + 1, sizeof *target->branches);
-    CHECK(target->branches != NULL);
+    target->branches = xcalloc(databases->count + 1, sizeof *target->branches);
     add_branch(target, NULL, !listed);
     for (size_t i = 0; i < databases->count; i++)
         if (strcmp(databases->items[i], maintenance) != 0 &&
@@ -454,8 +436,7 @@ static void create_branches(struct target *target)
 
 struct target *target_create(struct target_context *context, const struct target_options *options)
 {
-    struct target *target = calloc(1, sizeof *target);
-    CHECK(target != NULL);
+    struct target *target = xcalloc(1, sizeof *target);
     target->context = context;
     target->receiver = options->receiver;
     target->server = options->server;
@@ -471,8 +452,7 @@ struct target *target_create(struct target_context *context, const struct target
                                                  .owner = target,
                                              });
     target->resource = build_resource(target);
-    struct attrs_builder *builder = malloc(sizeof *builder);
-    CHECK(builder != NULL);
+    struct attrs_builder *builder = xmalloc(sizeof *builder);
     attrs_begin(builder, ATTRS_POINT);
     target->no_attributes = attrs_finish(builder);
     free(builder);
@@ -480,11 +460,10 @@ struct target *target_create(struct target_context *context, const struct target
     target->status.shard = context->pg.shard;
     status_write(target->slot, &target->status);
 
-    size_t group_count = options->receiver->catalog->group_count;
-    target->group_due_ns = calloc(group_count + 1, sizeof *target->group_due_ns);
-    CHECK(target->group_due_ns != NULL);
-    for (size_t i = 0; i < group_count; i++)
-        target->group_due_ns[i] = options->first_due_ns;
+    const struct catalog *catalog = options->receiver->catalog;
+    schedule_init(&target->schedule, catalog->groups, options->receiver->group_interval_ns,
+                  catalog->group_count);
+    schedule_begin(&target->schedule, target->status.name, options->first_due_ns);
     arm(target);
     return target;
 }
@@ -504,7 +483,7 @@ void target_free(struct target **target)
     CHECK((*target)->pool == NULL);
     resource_destroy(&(*target)->resource);
     attrs_destroy(&(*target)->no_attributes);
-    free((*target)->group_due_ns);
+    schedule_fini(&(*target)->schedule);
     free((*target)->branches);
     free(*target);
     *target = NULL;

@@ -41,9 +41,28 @@ static bool stopping(void *owner)
     return ((const struct scene *)owner)->stopping;
 }
 
+static char *destination_json(void *owner, uint32_t index)
+{
+    (void)owner;
+    return strdup(index == 0 ? "{\"limiter\": {\"rate_limit\": 5.5}, \"healthy\": \"not yours\"}"
+                             : "this is no JSON");
+}
+
+static char *tuner_json(void *owner)
+{
+    const struct scene *scene = owner;
+    return scene->tuned ? strdup("{\"mode\": \"on\"}") : NULL;
+}
+
 struct admin_sources scene_sources(struct scene *scene)
 {
-    return (struct admin_sources){scene->board, scene, destination, live, stopping};
+    return (struct admin_sources){.targets = scene->board,
+                                  .owner = scene,
+                                  .destination = destination,
+                                  .live = live,
+                                  .stopping = stopping,
+                                  .destination_json = destination_json,
+                                  .tuner_json = tuner_json};
 }
 
 unsigned free_port(void)

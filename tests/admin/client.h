@@ -9,7 +9,7 @@ enum { TEST_DESTINATIONS = 2 };
 struct scene {
     struct status_board *board;
     bool healthy[TEST_DESTINATIONS];
-    bool live, stopping;
+    bool live, stopping, tuned;
     unsigned port;
     char endpoint[32];
     struct admin *admin;

@@ -30,6 +30,8 @@ static int open_sets(void **state)
     telemetry_open(TELEMETRY_WORKER, 0, NULL);
     struct telemetry_label id = {"exporter", "otlp_http/\"a\\b\"\n"};
     exporter = telemetry_open(TELEMETRY_DESTINATION, 1, &id);
+    struct telemetry_label knob[] = {{"exporter", "otlp_http"}, {"knob", "flush_age"}};
+    telemetry_open(TELEMETRY_TUNER, 2, knob);
     struct telemetry_label failure[] = {{"shard", "0"}, {"query", "locks"}, {"sqlstate", "42501"}};
     telemetry_add(telemetry_open(TELEMETRY_FAILURE, 3, failure), TELEMETRY_FAILURES, 3);
     return 0;

@@ -176,6 +176,70 @@ static void test_health_components(void **state)
     telemetry_reset();
 }
 
+/* The one histogram of this name that has this shard's label. */
+static const json_t *histogram_of(const json_t *all, const char *name, const char *shard)
+{
+    const json_t *found = NULL, *entry;
+    size_t i;
+    json_array_foreach(all, i, entry)
+    {
+        const char *label =
+            json_string_value(json_object_get(json_object_get(entry, "labels"), "shard"));
+        if (strcmp(json_string_value(json_object_get(entry, "name")), name) != 0 || label == NULL ||
+            strcmp(label, shard) != 0)
+            continue;
+        assert_null(found);
+        found = entry;
+    }
+    assert_non_null(found);
+    return found;
+}
+
+static void assert_bucket(const json_t *histogram, size_t index, uint64_t start_ns, uint64_t count)
+{
+    const json_t *bucket = json_array_get(json_object_get(histogram, "buckets"), index);
+    assert_int_equal(json_array_size(bucket), 2);
+    assert_int_equal(json_integer_value(json_array_get(bucket, 0)), start_ns);
+    assert_int_equal(json_integer_value(json_array_get(bucket, 1)), count);
+}
+
+static void test_histograms(void **state)
+{
+    (void)state;
+    struct scene scene;
+    struct telemetry_label zero = {"shard", "0"}, one = {"shard", "1"};
+    telemetry_open(TELEMETRY_SHARD, 1, &zero);
+    struct telemetry_set *set = telemetry_open(TELEMETRY_SHARD, 1, &one);
+    telemetry_open(TELEMETRY_WORKER, 0, NULL);
+    scene_start(&scene, 0, NULL);
+    /* 200 and 201 ns share a bucket of 2 ns; 1 ms lies in one of 8,192 ns. */
+    static const uint64_t values_ns[] = {7, 200, 201, NS_PER_MS};
+    for (size_t i = 0; i < sizeof values_ns / sizeof values_ns[0]; i++)
+        telemetry_record(set, TELEMETRY_HISTOGRAM_LAG, values_ns[i]);
+    json_t *all = get_json(&scene, "/histograms", 200);
+    const json_t *empty = histogram_of(all, "pgweir.schedule.lag", "0");
+    assert_int_equal(json_integer_value(json_object_get(empty, "count")), 0);
+    assert_int_equal(json_array_size(json_object_get(empty, "buckets")), 0);
+    const json_t *lag = histogram_of(all, "pgweir.schedule.lag", "1");
+    assert_int_equal(json_integer_value(json_object_get(lag, "count")), 4);
+    assert_int_equal(json_integer_value(json_object_get(lag, "sum_ns")), NS_PER_MS + 408);
+    assert_int_equal(json_integer_value(json_object_get(lag, "max_ns")), NS_PER_MS);
+    assert_int_equal(json_array_size(json_object_get(lag, "buckets")), 3);
+    assert_bucket(lag, 0, 7, 1);
+    assert_bucket(lag, 1, 200, 2);
+    assert_bucket(lag, 2, NS_PER_MS / 8192 * 8192, 1);
+    /* Every histogram of every owner that has a set: 2 shards, 1 worker, no destination. */
+    size_t expected = 0;
+    for (size_t i = 0; i < TELEMETRY_HISTOGRAM_COUNT; i++)
+        expected += telemetry_histograms[i].owner == TELEMETRY_SHARD    ? 2
+                    : telemetry_histograms[i].owner == TELEMETRY_WORKER ? 1
+                                                                        : 0;
+    assert_int_equal(json_array_size(all), expected);
+    json_decref(all);
+    scene_stop(&scene);
+    telemetry_reset();
+}
+
 static size_t listed(const struct scene *scene, const char *path)
 {
     json_t *json = get_json(scene, path, 200);
@@ -257,8 +321,8 @@ static void test_other_requests(void **state)
         assert_int_equal(reply.status, 405);
         reply_free(&reply);
     }
-    static const char *const paths[] = {"/",       "/health",  "/livez",
-                                        "/readyz", "/metrics", "/targets"};
+    static const char *const paths[] = {"/",        "/health",     "/livez",  "/readyz",
+                                        "/metrics", "/histograms", "/targets"};
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
         struct reply reply = http(&scene, "HEAD", paths[i]);
         assert_int_equal(reply.status, 200);
@@ -303,7 +367,8 @@ int main(void)
         cmocka_unit_test(test_collector_answer), cmocka_unit_test(test_configured_path),
         cmocka_unit_test(test_probes),           cmocka_unit_test(test_health_components),
         cmocka_unit_test(test_targets),          cmocka_unit_test(test_large_fleet),
-        cmocka_unit_test(test_other_requests),   cmocka_unit_test(test_port_is_taken),
+        cmocka_unit_test(test_histograms),       cmocka_unit_test(test_other_requests),
+        cmocka_unit_test(test_port_is_taken),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,7 +10,11 @@
 
 #include "fixture.h"
 
-#define METRIC "{unit: '1', instrument: gauge, value: int, description: d, column: n}"
+/* 256 bytes */
+#define X16       "xxxxxxxxxxxxxxxx"
+#define X64       X16 X16 X16 X16
+#define LONG_NAME X64 X64 X64 X64
+#define METRIC    "{unit: '1', instrument: gauge, value: int, description: d, column: n}"
 
 static const struct capabilities server15 = {.version_num = 150020};
 
@@ -193,6 +197,17 @@ static const struct mistake mistakes[] = {
     {"name: q\nsql: SELECT 1 AS n\nattributes: [{name: a, columns: [b, c, d, e, f]}]\n"
      "metrics: {m: " METRIC "}\n",
      "3:33", "1 to 4 columns"},
+    {"name: q\nsql: SELECT 1 AS n\nattributes: [{name: m, column: x}]\nmetrics: {m: " METRIC "}\n",
+     "4:11", "an attribute and a metric are both named m"},
+    {"name: q\nsql: SELECT 1 AS n\nattributes: [{name: a, column: x, legacy: {name: m}}]\n"
+     "metrics: {m: " METRIC "}\n",
+     "4:11", "an attribute and a metric are both named m"},
+    {"name: q\nsql: SELECT 1 AS n\nmetrics: {m: {unit: s, instrument: gauge, value: int, "
+     "description: d, points: [{column: a, attributes: {m: b}}]}}\n",
+     "3:11", "an attribute and a metric are both named m"},
+    {"name: q\nsql: SELECT 1 AS n\nattributes: [{column: x, name: " LONG_NAME "}]\n"
+     "metrics: {m: " METRIC "}\n",
+     "1:1", "has a name of over 255 bytes"},
     {"name: q\nsql: SELECT 1 AS n\nmetrics: {postgresql.comits: {column: n}}\n", "3:11",
      "no other query defines it; did you mean \"postgresql.commits\"?"},
     {"name: q\nsql: SELECT 1 AS n\nmetrics: {postgresql.commits: " METRIC "}\n", "3:11",

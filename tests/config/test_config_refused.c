@@ -18,6 +18,10 @@
 /* What stands in these begins in line 4 and line 3. */
 #define SAMPLE(text)   RECEIVER SERVICE "exporters:\n  sample: {" text "}\n"
 #define POSTGRES(text) "exporters: {sample: }\n" SERVICE "receivers: {postgresql: {" text "}}\n"
+/* 256 bytes */
+#define X8        "xxxxxxxx"
+#define X64       X8 X8 X8 X8 X8 X8 X8 X8
+#define LONG_NAME X64 X64 X64 X64
 #define PIPELINES(text)                                                                            \
     RECEIVER "exporters: {sample: }\nextensions: {health_check: }\nservice: {" text "}\n"
 
@@ -174,6 +178,11 @@ static const struct {
      "yaml:3:52: connections: 0 is out of range: it must be from 1 to 64"},
     {POSTGRES("username: u, password: [hunter2]"),
      "yaml:3:49: password: expected a single value, not a list"},
+    {POSTGRES("username: u, attributes: {" LONG_NAME ": x}"),
+     "yaml:3:51: attributes: the name \"" X8 X8 X8 X8 X8 "…\" has over 255 bytes"},
+    {POSTGRES("username: u, targets: [{attributes: {a: x}}, {attributes: {" LONG_NAME
+              ": x}}]"),
+     "yaml:3:84: targets[1].attributes: the name \"" X8 X8 X8 X8 X8 "…\" has over 255 bytes"},
     {POSTGRES("username: u, session: {backoff_initial: 2m}"),
      "yaml:3:66: session.backoff_initial: is longer than backoff_max"},
     {POSTGRES("targets: [{username: u}, {endpoint: \"db2:5432\"}]"),

@@ -44,6 +44,7 @@ bool rig_init(struct rig *rig, enum loop_kind kind)
         return false;
     rig->wheel = wheel_create(clock_monotonic_ns());
     CHECK(resolver_create(&rig->resolver, 1, &error));
+    CHECK(handshaker_create(&rig->handshaker, 1, 1, &error));
     CHECK(catalog_load(&rig->catalog, NULL, 0, &error));
     rig->random.state = 1;
     rig->budget.connections_max = 100;
@@ -52,6 +53,7 @@ bool rig_init(struct rig *rig, enum loop_kind kind)
         .loop = rig->loop,
         .wheel = rig->wheel,
         .resolver = resolver_client(rig->resolver, 0, wake, rig->loop),
+        .handshakes = handshake_client(rig->handshaker, 0, wake, rig->loop),
         .telemetry = telemetry_open(TELEMETRY_SHARD, 1,
                                     &(struct telemetry_label){.key = "shard", .value = "0"}),
         .random = &rig->random,
@@ -78,6 +80,7 @@ void rig_fini(struct rig *rig)
     CHECK(atomic_load(&rig->budget.connects_in_flight) == 0);
     catalog_destroy(&rig->catalog);
     resolver_destroy(&rig->resolver);
+    handshaker_destroy(&rig->handshaker);
     wheel_destroy(&rig->wheel);
     loop_destroy(&rig->loop);
     telemetry_reset();
@@ -167,6 +170,7 @@ static void turn(struct rig *rig, uint64_t until_ns)
     struct resolver_answer answer;
     while (resolver_take(rig->context.resolver, &answer))
         pool_resolved(&rig->context, &answer, now_ns);
+    pool_shaken(&rig->context, now_ns);
     wheel_run(rig->wheel, now_ns);
 }
 

@@ -16,6 +16,7 @@ struct rig {
     struct loop *loop;
     struct wheel *wheel;
     struct resolver *resolver;
+    struct handshaker *handshaker;
     struct random random;
     struct pg_budget budget;
     struct pg_context context;

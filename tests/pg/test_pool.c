@@ -510,6 +510,7 @@ static void test_locked_relation(void **state)
     pool_destroy(&holder.pool);
     catalog_destroy(&holder.catalog);
     resolver_destroy(&holder.resolver);
+    handshaker_destroy(&holder.handshaker);
     wheel_destroy(&holder.wheel);
     loop_destroy(&holder.loop);
 }
@@ -617,6 +618,59 @@ static void test_waits_no_longer_than_deadline(void **state)
     assert_int_equal(c[0].outcome, COLLECTION_OK);
     assert_int_equal(c[1].outcome, COLLECTION_FAILED);
     assert_has(c[1].error, "no connection became free within 0.1 s: raise connections (1)");
+}
+
+/* A shard that stood still gives a collection its connection behind its deadline: it fails, and as
+ * it never began its duration is not counted (it would be that since the machine's start). */
+static void test_deadline_before_first_byte(void **state)
+{
+    (void)state;
+    static const struct rig_query queries[] = {
+        {.name = "slow", .sql = "SELECT 1 FROM pg_sleep(0.1)"},
+        {0},
+    };
+    struct rig_collection c[2];
+    rig.server.connections = 1;
+    rig_plan(&rig, queries);
+    pool_on_socket();
+    rig_collect(&rig, &c[0], NULL, 5000);
+    rig_ask(&rig, &c[0], NULL, 5000);
+    rig_run_ms(&rig, 1); /* it has left */
+    rig_ask(&rig, &c[1], NULL, 150);
+    usleep(300000);
+    rig_wait(&rig, c, 2);
+    assert_int_equal(c[0].outcome, COLLECTION_OK);
+    assert_int_equal(c[1].outcome, COLLECTION_FAILED);
+    assert_int_equal(c[1].results, 0);
+    const struct histogram *scrapes = rig.context.telemetry->histograms[TELEMETRY_HISTOGRAM_SCRAPE];
+    assert_int_equal(counter_read(&scrapes->count), 2);
+    assert_in_range(counter_read(&scrapes->max_ns), 100 * NS_PER_MS, 5 * NS_PER_S);
+}
+
+/* One duration for each statement executed, failed ones too; together they take what the collection
+ * took, and the wait of the slow one is among them. */
+static void test_statement_durations(void **state)
+{
+    (void)state;
+    static const struct rig_query queries[] = {
+        {.name = "quick", .sql = "SELECT 1"},
+        {.name = "wrong", .sql = "SELECT 1/0"},
+        {.name = "slow", .sql = "SELECT 1 FROM pg_sleep(0.2)"},
+        {0},
+    };
+    struct rig_collection c;
+    rig_plan(&rig, queries);
+    pool_on_socket();
+    rig_collect(&rig, &c, NULL, 5000);
+    assert_int_equal(c.results, 2);
+    const struct telemetry_set *set = rig.context.telemetry;
+    const struct histogram *durations = set->histograms[TELEMETRY_HISTOGRAM_STATEMENT];
+    const struct histogram *scrapes = set->histograms[TELEMETRY_HISTOGRAM_SCRAPE];
+    assert_int_equal(rig_value(&rig, TELEMETRY_STATEMENTS), 3);
+    assert_int_equal(counter_read(&durations->count), 3);
+    assert_in_range(counter_read(&durations->sum_ns), 200 * NS_PER_MS,
+                    counter_read(&scrapes->sum_ns));
+    assert_in_range(counter_read(&durations->max_ns), 60 * NS_PER_MS, 5 * NS_PER_S);
 }
 
 static void test_deadline_closes_and_server_stops(void **state)
@@ -829,6 +883,8 @@ int main(void)
         CASE(test_five_databases_over_two_connections),
         CASE(test_one_connection_many_groups),
         CASE(test_waits_no_longer_than_deadline),
+        CASE(test_deadline_before_first_byte),
+        CASE(test_statement_durations),
         CASE(test_deadline_closes_and_server_stops),
         CASE(test_ageing),
         CASE(test_budget_of_all_pools),

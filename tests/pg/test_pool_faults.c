@@ -283,16 +283,116 @@ static void test_cut_anywhere(void **state)
     assert_int_equal(rig_value(&rig, TELEMETRY_CONNECTIONS_CONNECTING), 0);
 }
 
+static void assert_breaker(uint64_t closed, uint64_t open, uint64_t half_open)
+{
+    assert_int_equal(rig_value(&rig, TELEMETRY_TARGET_BREAKERS_CLOSED), closed);
+    assert_int_equal(rig_value(&rig, TELEMETRY_TARGET_BREAKERS_OPEN), open);
+    assert_int_equal(rig_value(&rig, TELEMETRY_TARGET_BREAKERS_HALF_OPEN), half_open);
+}
+
+/* However many databases of a server that is away are asked for: after each pause one connection
+ * finds out, and when it succeeds all go on. */
+static void test_one_probe(void **state)
+{
+    (void)state;
+    static const char *const databases[] = {"postgres", "template1", "a", "b", "c"};
+    struct rig_collection c, many[5];
+    rig.server.connections = 5;
+    rig.session.backoff_initial_ns = 300 * NS_PER_MS;
+    cluster_stop(&cluster, SIGINT);
+    pool_on(cluster.port);
+    assert_breaker(1, 0, 0);
+    rig_collect(&rig, &c, NULL, 3000);
+    assert_int_equal(c.outcome, COLLECTION_FAILED);
+    assert_breaker(0, 1, 0);
+    for (int pause = 0; pause < 3; pause++) {
+        uint64_t failed = rig_value(&rig, TELEMETRY_CONNECTS_FAILED);
+        for (int i = 0; i < 5; i++)
+            rig_ask(&rig, &many[i], databases[i], 20000);
+        rig_wait(&rig, many, 5);
+        for (int i = 0; i < 5; i++)
+            assert_int_equal(many[i].outcome, COLLECTION_FAILED);
+        assert_int_equal(rig_value(&rig, TELEMETRY_CONNECTS_FAILED) - failed, 1);
+        assert_breaker(0, 1, 0);
+    }
+    uint64_t failed = rig_value(&rig, TELEMETRY_CONNECTS_FAILED);
+    cluster_start(&cluster);
+    for (int i = 0; i < 2; i++)
+        rig_ask(&rig, &many[i], databases[i], 20000);
+    rig_wait(&rig, many, 2);
+    for (int i = 0; i < 2; i++)
+        assert_string_equal(many[i].error, "");
+    assert_int_equal(rig_value(&rig, TELEMETRY_CONNECTS_FAILED), failed);
+    assert_int_equal(rig_value(&rig, TELEMETRY_TARGET_BREAKER_TRIPS), 1);
+    assert_int_equal(rig_value(&rig, TELEMETRY_TARGET_BREAKER_RECOVERIES), 1);
+    assert_true(rig_value(&rig, TELEMETRY_TARGET_BREAKER_OPEN_MS) >= 300);
+    assert_breaker(1, 0, 0);
+    pool_destroy(&rig.pool);
+    assert_breaker(0, 0, 0);
+}
+
+/* One connection may be the probe of two breakers: what fails for the server says nothing about the
+ * database, and what fails for the database shows that the server is there. */
+static void test_server_and_database(void **state)
+{
+    (void)state;
+    struct rig_collection c;
+    rig.session.backoff_initial_ns = 50 * NS_PER_MS;
+    pool_on(cluster.port);
+    rig_collect(&rig, &c, "late", 3000);
+    assert_has(c.error, "3D000");
+    assert_breaker(1, 0, 0);
+    cluster_stop(&cluster, SIGINT);
+    rig_collect(&rig, &c, "late", 3000);
+    assert_int_equal(c.outcome, COLLECTION_FAILED);
+    assert_breaker(0, 1, 0);
+    cluster_start(&cluster);
+    rig_collect(&rig, &c, "late", 20000);
+    assert_has(c.error, "3D000");
+    assert_breaker(1, 0, 0);
+    cluster_sql(&cluster, "postgres", "CREATE DATABASE late");
+    for (int i = 0; i < 40 && c.outcome != COLLECTION_OK; i++) {
+        rig_collect(&rig, &c, "late", 3000);
+        rig_run_ms(&rig, 50);
+    }
+    assert_string_equal(c.error, "");
+    pool_destroy(&rig.pool);
+    cluster_sql(&cluster, "postgres", "DROP DATABASE late");
+}
+
+/* A probe whose pool goes away says nothing; its pool leaves no trace in the gauges. */
+static void test_probe_cut_short(void **state)
+{
+    (void)state;
+    struct rig_collection c;
+    rig.session.backoff_initial_ns = 50 * NS_PER_MS;
+    cluster_stop(&cluster, SIGINT);
+    pool_on(cluster.port);
+    rig_collect(&rig, &c, NULL, 3000);
+    assert_breaker(0, 1, 0);
+    cluster_start(&cluster);
+    cluster_signal_all(&cluster, SIGSTOP); /* takes connections, answers nothing */
+    rig_ask(&rig, &c, NULL, 20000);
+    for (int i = 0; i < 500 && rig_value(&rig, TELEMETRY_TARGET_BREAKERS_HALF_OPEN) == 0; i++)
+        rig_run_ms(&rig, 10);
+    assert_breaker(0, 0, 1);
+    pool_destroy(&rig.pool);
+    assert_int_equal(c.outcome, COLLECTION_FAILED);
+    assert_breaker(0, 0, 0);
+    cluster_signal_all(&cluster, SIGCONT);
+}
+
 #define CASE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CASE(test_server_full),   CASE(test_server_starting_up),
-        CASE(test_promotion),     CASE(test_restart_between_collections),
-        CASE(test_backend_crash), CASE(test_frozen_server),
-        CASE(test_nonsense),      CASE(test_slices),
-        CASE(test_cut_anywhere),
+        CASE(test_server_full),     CASE(test_server_starting_up),
+        CASE(test_promotion),       CASE(test_restart_between_collections),
+        CASE(test_backend_crash),   CASE(test_frozen_server),
+        CASE(test_nonsense),        CASE(test_slices),
+        CASE(test_cut_anywhere),    CASE(test_one_probe),
+        CASE(test_probe_cut_short), CASE(test_server_and_database),
     };
     static const enum loop_kind kinds[] = {LOOP_IO_URING, LOOP_EPOLL};
     int failed = 0;

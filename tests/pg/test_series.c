@@ -300,6 +300,7 @@ static void test_long_names(void **state)
     assert_int_equal(decode_result(table, rows, &decoding.context, &decoding.problem), 1);
     assert_non_null(decoding.problem);
     assert_int_equal(held(), 1);
+    assert_int_equal(decoding_telemetry(&decoding, TELEMETRY_ATTRIBUTES_CUT), 1);
 }
 
 static int frees;

@@ -43,6 +43,11 @@ static void loopback_takes_the_machines_name(void **state)
     resource_instance_id(name, 5432, by_name);
     resource_instance_id("127.0.0.1", 5432, by_address);
     assert_string_equal(by_name, by_address);
+    char by_other[37], by_third[37]; /* tunnels on addresses of their own are other servers */
+    resource_instance_id("127.0.0.2", 5432, by_other);
+    resource_instance_id("127.0.0.3", 5432, by_third);
+    assert_string_not_equal(by_other, by_address);
+    assert_string_not_equal(by_other, by_third);
 }
 
 /* "a=1 b=x" from a set, in order. */
