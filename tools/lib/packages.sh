@@ -4,10 +4,12 @@
 
 BUILD_PACKAGES="build-essential cmake ninja-build pkg-config liburing-dev libpq-dev libck-dev
     libjemalloc-dev libcurl4-openssl-dev libfyaml-dev libjansson-dev libmicrohttpd-dev libisal-dev
-    libdeflate-dev libzstd-dev libc-ares-dev libcmocka-dev libbenchmark-dev libssl-dev"
+    libdeflate-dev libzstd-dev libsnappy-dev libxxhash-dev libc-ares-dev libcmocka-dev libbenchmark-dev
+    libssl-dev"
 SERVER_PACKAGES="postgresql-15"
 RUN_PACKAGES="curl"
-TEST_PACKAGES="ca-certificates protobuf-compiler jq python3 openssl zstd clang-14 libclang-rt-14-dev"
+TEST_PACKAGES="ca-certificates protobuf-compiler jq python3 openssl zstd clang-14 libclang-rt-14-dev
+    valgrind"
 
 missing_packages() {
     local name
@@ -55,4 +57,6 @@ install_to_test() {
     # shellcheck disable=SC2086
     install_packages $TEST_PACKAGES
     command -v npm >/dev/null || install_packages npm
+    # What looks at the report of pgweir-load.
+    command -v chromium >/dev/null || install_packages chromium-headless-shell
 }

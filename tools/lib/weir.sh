@@ -12,7 +12,7 @@ sink_start() {
     port=$(free_port)
     SINK_URL=http://127.0.0.1:$port
     SINK_DUMPS=$(mktemp -d)
-    "$build/tools/pgweir-sink" --listen "127.0.0.1:$port" "$@" >"$SINK_DUMPS.log" 2>&1 &
+    "$build/tools/sink/pgweir-sink" --listen "127.0.0.1:$port" "$@" >"$SINK_DUMPS.log" 2>&1 &
     SINK_PID=$!
     at_exit rm -rf "$SINK_DUMPS" "$SINK_DUMPS.log"
     at_exit end_process "$SINK_PID"
