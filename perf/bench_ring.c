@@ -2,16 +2,24 @@
 /* Messages from N producers to one consumer: one ck SPSC lane per producer (what ring/ is made of),
  * ck's own MPSC ring, and a queue under a mutex; each side yields when it has nothing to do. `ring`
  * is ring/ring.c as it is: pages with their checks, states and the way back. The argument is the
- * number of producers; a round moves MESSAGES from each. */
+ * number of producers; a round moves MESSAGES between them, or as many as it can in ROUND_LIMIT_NS:
+ * ck's MPSC enqueue spins for a producer that was preempted in the middle, a time slice each.
+ * Floors: `lane_trip`, a message into a lane and out of it on one thread, for the lanes; the lanes
+ * for all else. */
 #include "perf/shim/bench.h"
 #include "ring/ck.h"
 #include "ring/ring.h"
 
+#include "base/clock.h"
+
 #include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
-enum { MESSAGES = 40000, ROUNDS = 5, SLOTS = 1024, PRODUCERS_MAX = 8, RING_PAGES = 64 };
+enum { MESSAGES = 240000, ROUNDS = 5, SLOTS = 1024, PRODUCERS_MAX = 8, RING_PAGES = 64 };
+#define ROUND_LIMIT_NS (250 * NS_PER_MS)
+_Static_assert(MESSAGES % 3 == 0 && MESSAGES % PRODUCERS_MAX == 0, "producers push equally many");
 
 /* What a kind of queue offers to the common harness. */
 struct queue {
@@ -145,89 +153,115 @@ static const struct queue pages = {open_pages, close_pages, push_page, take_page
 
 struct producer {
     const struct queue *queue;
-    uint32_t number;
+    uint32_t number, messages;
 };
+
+static atomic_bool over; /* the round's time is up */
+
+static bool is_over(void)
+{
+    return atomic_load_explicit(&over, memory_order_relaxed);
+}
 
 static void *produce(void *argument)
 {
     const struct producer *producer = argument;
     static char message;
-    for (int i = 0; i < MESSAGES; i++) {
-        while (!producer->queue->push(producer->number, &message))
+    for (uint32_t i = 0; i < producer->messages && !is_over(); i++) {
+        while (!producer->queue->push(producer->number, &message) && !is_over())
             sched_yield();
     }
     return NULL;
 }
 
-static void move(struct bench *bench, const struct queue *queue)
+/* Takes up to `messages`, as long as there is time. */
+static uint32_t consume(const struct queue *queue, uint32_t messages)
 {
+    uint64_t end_ns = clock_monotonic_ns() + ROUND_LIMIT_NS;
+    uint32_t taken = 0;
+    while (taken < messages) {
+        if (queue->take()) {
+            taken++;
+            continue;
+        }
+        if (clock_monotonic_ns() > end_ns)
+            break;
+        sched_yield();
+    }
+    return taken;
+}
+
+static void move(struct bench *bench)
+{
+    const struct queue *queue = bench_data(bench);
     uint32_t producers = (uint32_t)bench_argument(bench);
+    uint64_t moved = 0, rounds = 0;
     while (bench_next(bench)) {
         struct producer arguments[PRODUCERS_MAX];
         pthread_t threads[PRODUCERS_MAX];
         queue->open(producers);
+        atomic_store(&over, false);
         for (uint32_t i = 0; i < producers; i++) {
-            arguments[i] = (struct producer){queue, i};
+            arguments[i] = (struct producer){queue, i, MESSAGES / producers};
             if (pthread_create(&threads[i], NULL, produce, &arguments[i]) != 0)
                 abort();
         }
-        for (uint32_t left = producers * MESSAGES; left > 0;) {
-            if (queue->take())
-                left--;
-            else
-                sched_yield();
-        }
+        moved += consume(queue, MESSAGES);
+        atomic_store(&over, true);
         for (uint32_t i = 0; i < producers; i++)
             pthread_join(threads[i], NULL);
+        while (queue->take())
+            moved++;
         queue->close();
+        rounds++;
     }
-    bench_items(bench, (uint64_t)producers * MESSAGES);
-}
-
-static void move_lanes(struct bench *bench)
-{
-    move(bench, &lanes);
-}
-
-static void move_mpsc(struct bench *bench)
-{
-    move(bench, &mpsc);
-}
-
-static void move_mutex(struct bench *bench)
-{
-    move(bench, &mutexed);
-}
-
-static void move_pages(struct bench *bench)
-{
-    move(bench, &pages);
+    if (moved < rounds)
+        bench_fail(bench, "nothing moved in time");
+    else
+        bench_items(bench, moved / rounds);
 }
 
 /* One thread, no contention: what a page costs beyond its points. */
-static void page_trip(struct bench *bench)
+static void trip(struct bench *bench)
 {
-    open_pages(1);
-    while (bench_next(bench)) {
-        push_page(0, NULL);
-        bench_keep(take_page());
-    }
-    bench_items(bench, 1);
-    close_pages();
+    enum { TRIPS = 100 };
+    const struct queue *queue = bench_data(bench);
+    static char message;
+    queue->open(1);
+    while (bench_next(bench))
+        for (int i = 0; i < TRIPS; i++) {
+            queue->push(0, &message);
+            bench_keep(queue->take());
+        }
+    bench_items(bench, TRIPS);
+    queue->close();
 }
+
+/* N producers, beside lanes of as many. */
+#define MOVED(n)                                                                                   \
+    {"lanes", move, n, &lanes, "message", "lane_trip", ROUNDS, 0},                                 \
+        {"ck_mpsc", move, n, &mpsc, "message", "lanes/" #n, ROUNDS, 0},                            \
+        {"mutex", move, n, &mutexed, "message", "lanes/" #n, ROUNDS, 0},                           \
+    {                                                                                              \
+        "ring", move, n, &pages, "page", "lanes/" #n, ROUNDS, 0                                    \
+    }
+
+static const struct bench_case cases[] = {
+    {"lane_trip", trip, .data = &lanes, .unit = "message"},
+    {"mpsc_trip", trip, .data = &mpsc, .unit = "message", .floor = "lane_trip"},
+    {"mutex_trip", trip, .data = &mutexed, .unit = "message", .floor = "lane_trip"},
+    {"page_trip", trip, .data = &pages, .unit = "page", .floor = "lane_trip"},
+    MOVED(1),
+    MOVED(2),
+    MOVED(3),
+    MOVED(8),
+};
 
 int main(int argc, char **argv)
 {
-    static const int64_t producers[] = {1, 3};
-    bench_add("page_trip", page_trip, 0);
-    for (int i = 0; i < 2; i++) {
-        bench_add_rounds("lanes", move_lanes, producers[i], ROUNDS);
-        bench_add_rounds("ck_mpsc", move_mpsc, producers[i], ROUNDS);
-        bench_add_rounds("mutex", move_mutex, producers[i], ROUNDS);
-        bench_add_rounds("ring", move_pages, producers[i], ROUNDS);
-    }
-    bench_headline("ck_mpsc_message_3", "ck_mpsc");
-    bench_headline("mutex_message_3", "mutex");
-    bench_headline("lane_message_3", "lanes");
+    bench_add_cases(cases, sizeof cases / sizeof *cases);
+    bench_headline("ck_mpsc_message_3", "ck_mpsc/3");
+    bench_headline("mutex_message_3", "mutex/3");
+    bench_headline("lane_message_3", "lanes/3");
     return bench_main(argc, argv);
 }

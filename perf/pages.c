@@ -2,6 +2,7 @@
 #include "perf/pages.h"
 
 #include "base/check.h"
+#include "base/memory.h"
 #include "base/random.h"
 
 #include <stdio.h>
@@ -10,17 +11,18 @@
 
 static const struct metric metrics[] = {
     {"postgresql.table.size", "By", "Disk space used by a table.", METRIC_SUM, METRIC_INT, false,
-     true},
+     true, false},
     {"postgresql.rows", "1", "The number of rows in the database.", METRIC_SUM, METRIC_INT, false,
-     true},
+     true, false},
     {"postgresql.operations", "1", "The number of db row operations.", METRIC_SUM, METRIC_INT, true,
-     true},
+     true, false},
     {"postgresql.blocks_read", "1", "The number of blocks read.", METRIC_SUM, METRIC_INT, true,
-     true},
+     true, false},
     {"postgresql.table.vacuum.count", "{vacuum}",
-     "Number of times a table has manually been vacuumed.", METRIC_SUM, METRIC_INT, true, true},
+     "Number of times a table has manually been vacuumed.", METRIC_SUM, METRIC_INT, true, true,
+     false},
     {"postgresql.replication.delay", "s", "Delay of replay on the standby.", METRIC_GAUGE,
-     METRIC_DOUBLE, false, true},
+     METRIC_DOUBLE, false, true, false},
 };
 enum { METRICS = sizeof metrics / sizeof *metrics };
 
@@ -77,14 +79,12 @@ static void fill(struct bench_pages *pages, struct page *page, uint32_t first_se
 struct bench_pages *bench_pages_create(uint32_t page_count, uint32_t run_points, bool scattered)
 {
     enum { PAGE_POINTS_MAX = LIMIT_PAGE_BYTES / sizeof(struct point) };
-    struct bench_pages *pages = calloc(1, sizeof *pages);
-    CHECK(pages);
+    struct bench_pages *pages = xcalloc(1, sizeof *pages);
     pages->page_count = page_count;
     uint32_t page_sets = scattered ? PAGE_POINTS_MAX : run_points;
     pages->set_count = page_count * page_sets;
-    pages->pages = calloc(page_count, sizeof *pages->pages);
-    pages->sets = calloc(pages->set_count, sizeof *pages->sets);
-    CHECK(pages->pages && pages->sets);
+    pages->pages = xcalloc(page_count, sizeof *pages->pages);
+    pages->sets = xcalloc(pages->set_count, sizeof *pages->sets);
     struct random random = {.state = 7};
     for (uint32_t i = 0; i < pages->set_count; i++)
         pages->sets[i] = make_set(i);

@@ -17,6 +17,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/memory.h"
 #include "config/config.h"
 #include "exporters/worker.h"
 #include "ring/ring.h"
@@ -34,8 +35,7 @@ struct server {
 static struct server *make_server(int number)
 {
     static struct attrs_builder builder;
-    struct server *server = calloc(1, sizeof *server);
-    CHECK(server != NULL);
+    struct server *server = xcalloc(1, sizeof *server);
     char text[64];
     int bytes = snprintf(text, sizeof text, "db-%05d.example.com", number);
     attrs_begin(&builder, ATTRS_RESOURCE);
@@ -179,8 +179,7 @@ static void report(struct sample a, struct sample b)
     double points = (double)(b.points - a.points);
     double wall_s = (double)(b.wall_ns - a.wall_ns) / 1e9;
     double cpu_s = (double)(b.cpu_ns - a.cpu_ns) / 1e9;
-    struct histogram_view *view = calloc(1, sizeof *view);
-    CHECK(view != NULL);
+    struct histogram_view *view = xcalloc(1, sizeof *view);
     telemetry_merge(TELEMETRY_HISTOGRAM_ENCODE, view);
     double encode_ns = (double)view->sum_ns,
            pages_points = (double)telemetry_total(TELEMETRY_WORKER_POINTS);
@@ -218,7 +217,10 @@ int main(int argc, char **argv)
     const struct batch_settings *batch = config->pipelines[0].processors[0]->settings;
     struct worker_destination destination = {exporter->component, exporter->id, exporter->settings};
     struct worker_pipeline pipeline = {.routes = 1, .batch = batch, .destinations = 1};
-    struct worker_options options = {&destination, 1, &pipeline, 1};
+    struct worker_options options = {.destinations = &destination,
+                                     .destination_count = 1,
+                                     .pipelines = &pipeline,
+                                     .pipeline_count = 1};
     make_metrics();
     if (!ring_create(&ring, 1, PAGES, &error) || !worker_create(&worker, ring, &options, &error) ||
         !worker_start(worker, &error)) {
