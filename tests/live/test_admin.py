@@ -52,6 +52,25 @@ class Admin(weir.Test):
         self.assertEqual(target["error"], "")
         self.assertTrue(target["version"].startswith("15."), target)
 
+    def test_status(self):
+        code, body = self.run_.get("/status")
+        status = json.loads(body)
+        self.assertEqual((code, status["status"]), (200, "ok"))
+        self.assertEqual(status["targets"]["up"], 1)
+        self.assertIn(status["shards"][0]["loop"], ("io_uring", "epoll"))
+        for stage in ("connect.duration", "statement.duration", "scrape.duration",
+                      "schedule.lag", "ring.wait", "encode.duration", "batch.age",
+                      "compress.duration", "request.duration", "delivery.age"):
+            latest = status["stages"][stage]["last_minute"]
+            self.assertGreater(latest["count"], 0, stage)
+            self.assertLessEqual(latest["p50_ms"], latest["p99_ms"], stage)
+            self.assertLessEqual(latest["p99_ms"], latest["max_ms"], stage)
+        [exporter] = status["exporters"].values()
+        self.assertTrue(exporter["healthy"])
+        self.assertTrue(exporter["identity"]["holds"])
+        self.assertGreater(exporter["identity"]["delivered"], 0)
+        self.assertEqual(exporter["limiter"]["circuit_breaker"], "closed")
+
     def test_answers_at_once_while_collecting(self):
         slowest = 0
         for _ in range(50):
@@ -61,7 +80,7 @@ class Admin(weir.Test):
         self.assertLess(slowest, 0.5 * weir.SLOW)
 
     def test_no_credential_anywhere(self):
-        for path in ("/", "/health", "/metrics", "/targets"):
+        for path in ("/", "/health", "/metrics", "/targets", "/histograms", "/status"):
             self.assertNotIn(self.pg.password, self.run_.get(path)[1], path)
 
 

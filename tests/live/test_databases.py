@@ -22,7 +22,7 @@ class Databases(weir.Test):
 
     def collect(self, settings):
         """({table: databases it was reported from}, all points) of a few collections."""
-        receiver = weir.server(self.pg, settings, interval="300ms")
+        receiver = weir.server(self.pg, settings, interval="500ms")
         with weir.Sink() as sink, weir.Weir(weir.config(receiver, weir.otlp(sink))) as run:
             run.wait_delivered()
             run.wait_scrapes(9)

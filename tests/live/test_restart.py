@@ -68,7 +68,7 @@ class Restart(weir.Test):
         oracle.populate(self.pg, "app")
 
     def test_counters_start_anew_after_a_crash(self):
-        receiver = weir.server(self.pg, BACKOFF, interval="300ms", databases=["app"])
+        receiver = weir.server(self.pg, BACKOFF, interval="1s", databases=["app"])
         with weir.Sink() as sink, weir.Weir(weir.config(receiver, weir.otlp(sink))) as run:
             run.wait_delivered()
             run.wait_scrapes(3)
@@ -94,7 +94,7 @@ class Restart(weir.Test):
                 self.assertLessEqual(a.value, b.value, "a counter went back without a new start")
 
     def test_statistics_reset_is_a_new_start(self):
-        receiver = weir.server(self.pg, interval="300ms", databases=["app"])
+        receiver = weir.server(self.pg, interval="1s", databases=["app"])
         with weir.Sink() as sink, weir.Weir(weir.config(receiver, weir.otlp(sink))) as run:
             run.wait_delivered()
             run.wait_scrapes(3)
@@ -116,7 +116,7 @@ class Restart(weir.Test):
         expected = {2 * int(self.pg.value("SELECT count(*) FROM pg_stat_user_tables", "app"))}
         proxy = Cutter(self.pg.port)
         self.addCleanup(proxy.close)
-        receiver = weir.server(self.pg, BACKOFF, interval="200ms", databases=["app"]).replace(
+        receiver = weir.server(self.pg, BACKOFF, interval="500ms", databases=["app"]).replace(
             self.pg.endpoint, proxy.endpoint)
         random.seed(1)
         with weir.Sink() as sink, weir.Weir(weir.config(receiver, weir.otlp(sink))) as run:
@@ -140,7 +140,7 @@ class Restart(weir.Test):
         self.assertEqual(set(rows.values()), expected, "a part of a result was delivered")
 
     def test_sessions_ended_by_an_administrator(self):
-        receiver = weir.server(self.pg, BACKOFF, interval="200ms", databases=["app"])
+        receiver = weir.server(self.pg, BACKOFF, interval="500ms", databases=["app"])
         with weir.Sink() as sink, weir.Weir(weir.config(receiver, weir.otlp(sink))) as run:
             run.wait_delivered()
             for _ in range(10):

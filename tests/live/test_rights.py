@@ -13,7 +13,7 @@ class Rights(weir.Test):
                     "REVOKE SELECT ON pg_stat_bgwriter FROM PUBLIC")
 
     def test_a_statement_that_may_not_run_costs_only_itself(self):
-        receiver = weir.server(self.pg, interval="300ms").replace("username: monitor",
+        receiver = weir.server(self.pg, interval="1s").replace("username: monitor",
                                                                   "username: poor")
         with weir.Sink() as sink, weir.Weir(weir.config(receiver, weir.otlp(sink))) as run:
             run.wait_delivered()
@@ -38,7 +38,7 @@ class Rights(weir.Test):
     def test_no_statement_of_ours_needs_more_than_pg_monitor(self):
         self.pg.sql("GRANT SELECT ON pg_stat_bgwriter TO PUBLIC")
         with weir.Sink() as sink, weir.Weir(weir.config(
-                weir.server(self.pg, interval="300ms"), weir.otlp(sink))) as run:
+                weir.server(self.pg, interval="1s"), weir.otlp(sink))) as run:
             run.wait_delivered()
             run.wait_scrapes(4)
             self.assertEqual(run.metrics().values("pgweir_statement_errors_total", "query"), {})
@@ -48,22 +48,23 @@ class Rights(weir.Test):
         """What the database sees of us: name, read-only, time limits, no more than 2 sessions."""
         for name in ("a", "b", "c"):
             self.pg.sql(f"CREATE DATABASE {name}")
-        receiver = weir.server(self.pg, interval="200ms", databases=["postgres", "a", "b", "c"])
+        # An interval is also the deadline of connecting: long enough for a machine that is busy.
+        receiver = weir.server(self.pg, interval="2s", databases=["postgres", "a", "b", "c"])
         with weir.Sink(dump=False) as sink, weir.Weir(
                 weir.config(receiver, weir.otlp(sink))) as run:
             run.wait_delivered()
-            sessions = 0
-            for _ in range(40):
-                count = int(self.pg.value("SELECT count(*) FROM pg_stat_activity "
-                                          "WHERE application_name LIKE 'pgweir%'"))
-                sessions = max(sessions, count)
+            sessions, queries = 0, set()
+            until = weir.time.monotonic() + 5
+            while weir.time.monotonic() < until or not queries:
+                rows = self.pg.sql("SELECT translate(query, E'\\n', ' ') FROM pg_stat_activity "
+                                   "WHERE application_name LIKE 'pgweir%'")
+                sessions = max(sessions, len(rows))
+                queries |= {row[0] for row in rows}
                 weir.time.sleep(0.05)
-            query = self.pg.value("SELECT query FROM pg_stat_activity "
-                                  "WHERE application_name LIKE 'pgweir%' LIMIT 1")
             self.assertEqual(run.stop(), 0)
         self.assertGreater(sessions, 0)
         self.assertLessEqual(sessions, 2)
-        self.assertIn("pgweir", query)
+        self.assertTrue(any("pgweir" in query for query in queries), queries)
 
 
 if __name__ == "__main__":

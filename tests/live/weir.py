@@ -37,7 +37,7 @@ ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
 CACHE = os.environ.get("PGWEIR_CACHE") or os.path.join(
     os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "pgweir")
 BIN = os.environ.get("PGWEIR_BIN") or os.path.join(ROOT, "build/dev/engine/pgweir")
-SINK = os.environ.get("PGWEIR_SINK") or os.path.join(ROOT, "build/dev/tools/pgweir-sink")
+SINK = os.environ.get("PGWEIR_SINK") or os.path.join(ROOT, "build/dev/tools/sink/pgweir-sink")
 DEBIAN_PG = "/usr/lib/postgresql/15"
 REQUIRE_ALL = os.environ.get("PGWEIR_REQUIRE_ALL") == "1"
 SLOW = 3.0 if "tsan" in BIN else 1.0  # how much longer things may take
@@ -468,15 +468,18 @@ class Metrics:
         return found
 
     def ledger(self, exporter):
-        """(collected, delivered, queued, dropped) of a destination."""
-        return tuple(int(self.get(f"pgweir_exporter_{name}", exporter=exporter)) for name in (
-            "collected_points_total", "delivered_points_total", "queued_points",
-            "dropped_points_total"))
+        """(collected and recovered, delivered, queued, spooled, dropped) of a destination."""
+        books = [int(self.get(f"pgweir_exporter_{name}", exporter=exporter)) for name in (
+            "recovered_points_total", "collected_points_total", "delivered_points_total",
+            "queued_points", "spooled_points", "dropped_points_total")]
+        return (books[0] + books[1], *books[2:])
 
-    def quantile(self, name, q):
-        """Upper bound of the bucket that holds the q-quantile of a histogram."""
-        buckets = sorted((float(have["le"]), value) for le, value in self._buckets(name).items()
-                         for have in [{"le": le}])
+    def quantile(self, name, q, since=None):
+        """Upper bound of the bucket that holds the q-quantile of a histogram, of what was recorded
+        since other metrics were read."""
+        before = since._buckets(name) if since else {}
+        buckets = sorted((float(le), value - before.get(le, 0))
+                         for le, value in self._buckets(name).items())
         if not buckets or buckets[-1][1] == 0:
             return None
         return next(le for le, value in buckets if value >= q * buckets[-1][1])

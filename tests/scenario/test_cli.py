@@ -56,6 +56,8 @@ ROWS = [
     ("wrong type: text for map", "  batch:\n", "  batch: yes please\n", "8:10", ["map"]),
     ("wrong type: number", "    collection_interval: 10s\n",
      "    collection_interval: 10s\n    connections: many\n", "7:18", ["connections", "number"]),
+    ("storage nobody is", "    headers:", "    sending_queue: {storage: file_storage/q}\n    headers:",
+     "10:3", ["sending_queue::storage", "file_storage/q", "service.extensions"]),
     ("bad duration", "collection_interval: 10s", "collection_interval: 10 parsecs", "6:26",
      ["collection_interval", "10 parsecs", "10s"]),
     ("duration without a unit", "collection_interval: 10s", "collection_interval: 10", "6:26",
