@@ -64,7 +64,7 @@ struct batch *batch_create(const struct batch_settings *settings, struct destina
     if (batch->format == BODY_PROTO || batch->format == BODY_REMOTE_WRITE) {
         batch->space = mmap(NULL, BATCH_BODY_BYTES, PROT_READ | PROT_WRITE,
                             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        CHECK(batch->space != MAP_FAILED);
+        xdone(batch->space != MAP_FAILED);
         size_t most = destination_body_bytes_max(destination);
         batch->space_end =
             batch->space + (most > 0 && most < BATCH_BODY_BYTES ? most : BATCH_BODY_BYTES);

@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 #ifdef PGWEIR_HAVE_ISAL
 #include <isa-l/igzip_lib.h>
 #else
@@ -292,6 +293,7 @@ size_t compressor_run(struct compressor *compressor, const uint8_t *in, size_t b
         return gzip_run(compressor, in, bytes, out, out_bytes);
     case COMPRESSION_ZSTD:
         written = ZSTD_compressCCtx(compressor->zstd, out, out_bytes, in, bytes, compressor->level);
+        xdone(ZSTD_getErrorCode(written) != ZSTD_error_memory_allocation);
         CHECK(!ZSTD_isError(written));
         return written;
     case COMPRESSION_SNAPPY:

@@ -15,6 +15,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory.h"
 
 static const char ca_bundle[] = "/etc/ssl/certs/ca-certificates.crt";
 static const char socket_directory[] = "/var/run/postgresql";
@@ -287,7 +288,7 @@ struct pg_conn *session_connect(const struct session *session, const char *datab
     }
     keywords[count] = values[count] = NULL;
     struct pg_conn *connection = PQconnectStartParams(keywords, values, 0);
-    CHECK(connection != NULL);
+    xdone(connection != NULL);
     PQsetNoticeReceiver(connection, ignore_notice, NULL);
     PQsetErrorVerbosity(connection, PQERRORS_VERBOSE);
     return connection;

@@ -520,14 +520,14 @@ static void test_unreadable_at_start(void **state)
     assert_int_equal(kit_read(kit), 0);
 }
 
-/* Removed by hand under a running process: what was in there is lost and said to be, the rest goes
- * on in a directory made anew. */
+/* Removed by hand under a running process, with what it lies in: what was in there is lost and said
+ * to be, the rest goes on in a directory made anew. */
 static void test_directory_vanishes(void **state)
 {
     (void)state;
-    char inside[300], gone[300];
-    snprintf(inside, sizeof inside, "%s/spool", path);
-    snprintf(gone, sizeof gone, "%s/gone", path);
+    char parent[300], inside[310];
+    snprintf(parent, sizeof parent, "%s/parent", path);
+    snprintf(inside, sizeof inside, "%s/spool", parent);
     kit->settings.directory = inside;
     kit->settings.segment_bytes = 4096;
     assert_true(kit_open(kit));
@@ -537,7 +537,7 @@ static void test_directory_vanishes(void **state)
         spool_store_let_go(kit->store, i);
     kit_turn(kit, NS_PER_S);
     assert_int_equal(kit_put(kit, 7, 100), SPOOL_STORED);
-    kit_remove_directory(inside);
+    kit_remove_directory(parent);
     for (uint64_t i = 10; i <= 20; i++)
         kit_put(kit, i, 1000);
     wait_until_it_works();
@@ -552,7 +552,7 @@ static void test_directory_vanishes(void **state)
         found = found || sequence == 21;
     assert_true(found);
     kit_close(kit);
-    kit_empty_directory(inside);
+    kit_remove_directory(parent);
 }
 
 int main(void)

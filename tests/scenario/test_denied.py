@@ -11,8 +11,10 @@ import fleet
 import weir
 
 DENY = os.environ.get("PGWEIR_DENY") or os.path.join(weir.ROOT, "build/release/tests/scenario/deny.so")
-# Of the hundred thousand allocations of a run this many are denied; the long form: 3000.
+# Of the tens of thousands of allocations of a run this many are denied. The long form, 3000, draws
+# others each time.
 PLACES = int(os.environ.get("PGWEIR_PLACES", "60"))
+SEED = os.environ.get("PGWEIR_SEED") or (random.randrange(1 << 32) if PLACES > 60 else 1)
 OUT_OF_MEMORY = 71
 SERVERS = 2
 
@@ -27,7 +29,10 @@ class Memory(weir.unittest.TestCase):
         more = fleet.FAST + ("    sending_queue: {queue_size: 4, num_consumers: 1}\n"
                              f"    spool: {{directory: {spool}, segment: 64KiB, "
                              "flush_interval: 20ms}\n")
-        text = fleet.config(sim.port, SERVERS, fleet.otlp(sink.endpoint, more),
+        others = (fleet.otlp(sink.endpoint, "    compression: zstd\n", "otlp_http/zstd") +
+                  f"  prometheusremotewrite:\n    endpoint: {sink.endpoint}/api/v1/write\n"
+                  f"  prometheus:\n    endpoint: 127.0.0.1:{weir.free_port()}\n")
+        text = fleet.config(sim.port, SERVERS, fleet.otlp(sink.endpoint, more) + others,
                             batch="{timeout: 20ms}", service="  shards: 1")
         with fleet.Weir(text, env={"LD_PRELOAD": DENY, **deny}) as run:
             before = sink.report()["requests"]
@@ -38,7 +43,7 @@ class Memory(weir.unittest.TestCase):
 
     def test_denied_memory(self):
         weir.need(DENY, "build it")
-        seed = int(os.environ.get("PGWEIR_SEED") or random.randrange(1 << 32))
+        seed = int(SEED)
         chance = random.Random(seed)
         ends = {}
         with fleet.Folder() as folder, fleet.Sim(SERVERS) as sim, fleet.Sink() as sink:
