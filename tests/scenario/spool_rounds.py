@@ -13,6 +13,7 @@ at every reading, no damage, nothing dropped."""
 
 import os
 import random
+import socket
 import time
 
 import fleet
@@ -28,7 +29,10 @@ class Rounds:
     def __init__(self, test, folder, seed, longest=1.5):
         self.test, self.folder, self.longest = test, folder, longest
         self.random = random.Random(seed)
-        self.port = weir.free_port()  # of every round's fleet
+        self.keeper = socket.socket()  # of the port of every round's fleet: nobody else gets it
+        self.keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.keeper.bind(("", 0))
+        self.port = self.keeper.getsockname()[1]
         self.doubled = self.recovered = self.kills_away = 0
 
     def exporter(self, sink):
@@ -72,9 +76,15 @@ class Rounds:
             sink.tell(SLOW)
             run.wait_exporter("delivered_points_total", 1)
             time.sleep(self.random.uniform(0, self.longest / 3))
+            metrics = run.metrics()
             fleet.kill(run)
-        self.after(sink)
-        fleet.arrived(self.test, sink.report()["ledger"]["distinct"] - before, collected)
+            said = run.output()
+        self.test.assertEqual(run.dropped(metrics=metrics), {}, said)
+        arrived = sink.report()["ledger"]["distinct"] - before
+        recovered, doubled = self.after(sink)
+        fleet.arrived(self.test, sink.report()["ledger"]["distinct"] - before, collected,
+                      f"{least} on disk, then {metrics.ledger('otlp_http')}; {arrived} arrived "
+                      f"before the kill; {recovered} recovered, {doubled} came twice\n{said}")
 
     def after(self, sink):
         """The life after the kill; (points recovered, points that came twice)."""
@@ -86,12 +96,14 @@ class Rounds:
                 metrics, report = run.settled(sink)
             self.test.assertEqual(run.dropped(metrics=metrics), {})
             self.test.assertEqual(run.stop(), 0)
-        recovered = int(metrics.get("pgweir_exporter_recovered_points_total"))
+            recovered = int(metrics.get("pgweir_exporter_recovered_points_total"))
+            self.test.assertGreater(recovered, 0, run.output())
         after = report["ledger"]
         # Of the ledger: points that tell whether a server is up are not in it.
         grown, doubled = (after[key] - before[key] for key in ("points", "doubled"))
         self.test.assertEqual(after["gaps"], 0, after["gap_examples"])
         self.test.assertEqual((after["unproven"], after["undecided"]), (0, 0))
+        self.test.assertEqual(report["bad_bodies"], 0)
         self.test.assertLessEqual(grown, recovered)
         self.test.assertLessEqual(doubled, grown)
         self.recovered += recovered
@@ -107,6 +119,7 @@ def play(test, rounds, seed, tell=None):
             (game.delivering if i % 2 else game.collecting)(sink)
             if tell:
                 tell(i + 1, game)
+        game.keeper.close()
         test.assertGreater(game.recovered, 0)
         files = [name for _, _, names in os.walk(folder.path) for name in names]
         test.assertLess(len(files), 20, "files of what is delivered stay behind")

@@ -48,6 +48,7 @@ struct http_server {
     struct listener main, admin;
     char host[INET_ADDRSTRLEN];
     uint16_t port;
+    int keeper; /* bound to the main port, never listening; −1: none */
     uint64_t admin_connections;
     uint8_t *scratch; /* a chunked body put together */
     size_t scratch_bytes;

@@ -4,6 +4,8 @@
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/memory.h"
 #include "tools/sink/http_conn.h"
@@ -17,6 +19,7 @@ bool http_server_create(struct http_server **ret_server, enum loop_kind loop,
     server->owner = owner;
     server->main = (struct listener){server, false};
     server->admin = (struct listener){server, true};
+    server->keeper = -1;
     if (!net_create(&server->net, loop, connections_max, error)) {
         free(server);
         return false;
@@ -31,6 +34,8 @@ void http_server_destroy(struct http_server **ret_server)
     if (server == NULL)
         return;
     net_destroy(&server->net);
+    if (server->keeper >= 0)
+        close(server->keeper);
     free(server->scratch);
     free(server);
     *ret_server = NULL;
@@ -59,6 +64,27 @@ static bool resolve(const char *option, const char *place, char host[INET_ADDRST
     return inet_ntop(AF_INET, &address.sin_addr, host, INET_ADDRSTRLEN) != NULL;
 }
 
+/* The port stays ours while connections are refused: whoever was given it meanwhile would answer in
+ * our name. A socket that never listens keeps it. Where that cannot be, listening says why. */
+static void keep_port(struct http_server *server, const char *host, uint16_t *port)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(*port)};
+    socklen_t size = sizeof address;
+    int on = 1;
+    inet_pton(AF_INET, host, &address.sin_addr);
+    server->keeper = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (server->keeper < 0)
+        return;
+    setsockopt(server->keeper, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (bind(server->keeper, (struct sockaddr *)&address, size) == 0 &&
+        getsockname(server->keeper, (struct sockaddr *)&address, &size) == 0) {
+        *port = ntohs(address.sin_port);
+        return;
+    }
+    close(server->keeper);
+    server->keeper = -1;
+}
+
 bool http_server_listen(struct http_server *server, const char *option, const char *place,
                         bool admin, uint16_t *ret_port, struct error *error)
 {
@@ -66,6 +92,8 @@ bool http_server_listen(struct http_server *server, const char *option, const ch
     uint16_t port;
     if (!resolve(option, place, host, &port, error))
         return false;
+    if (!admin)
+        keep_port(server, host, &port);
     struct net_place where = {.host = host, .port = port};
     if (!net_listen(server->net, &where, &http_conn_callbacks,
                     admin ? &server->admin : &server->main, ret_port, error))

@@ -5,8 +5,8 @@
  * So late and reordered points are told exactly, however late.
  *
  * A start time is no part of the key: the first one seen lives in the series' own slot, any other
- * in one whose key is mixed with it. So a reset is noticed where it happens, without a second
- * table. */
+ * in one whose key is mixed with all 32 bits of it. So a reset is noticed where it happens, without
+ * a second table. */
 #include "tools/sink/ledger.h"
 
 #include <stdlib.h>
@@ -364,7 +364,7 @@ static void enter(struct ledger *ledger, const struct ledger_body *body,
     }
     uint32_t start = start_bits(point->start);
     bool reset = slot->key != 0 && slot->start != start;
-    uint64_t key = reset ? restart_key(point->series, start) : point->series;
+    uint64_t key = reset ? restart_key(point->series, point->start) : point->series;
     if (reset)
         slot = find(ledger, key);
     if (slot->key == 0) {

@@ -2,6 +2,7 @@
 """pgweir-sink's scripts over real sockets: every fault as a client sees it, limits, phases, TLS."""
 
 import os
+import socket
 import ssl
 import subprocess
 import tempfile
@@ -250,6 +251,9 @@ class Phases(weir.Test):
             self.assertEqual(client.post(BODY).status, 200)
             sink.wait_phase("down")
             self.assertTrue(self.refused(sink))
+            # Nobody else is given the port meanwhile, to answer in the sink's name.
+            with socket.socket() as other, self.assertRaises(OSError):
+                other.bind(("127.0.0.1", sink.port))
             self.assertEqual(client.ended(), "reset")
             sink.wait_phase("back")
             weir.wait_for("the port", lambda: not self.refused(sink))
