@@ -13,12 +13,13 @@ uint64_t histogram_bucket_start(uint32_t index)
 
 void histogram_merge(struct histogram_view *view, const struct histogram *histogram)
 {
+    uint64_t sum = 0; /* from the buckets, not from the count that its writer may be ahead with */
     for (uint32_t i = 0; i < HISTOGRAM_BUCKETS; i++) {
         uint64_t count = counter_read(&histogram->buckets[i]);
         view->buckets[i] += count;
-        /* From the buckets, not from the count that its writer may be ahead with. */
-        view->count += count;
+        sum += count;
     }
+    view->count += sum;
     view->sum_ns += counter_read(&histogram->sum_ns);
     uint64_t max_ns = counter_read(&histogram->max_ns);
     if (max_ns > view->max_ns)
