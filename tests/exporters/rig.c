@@ -264,7 +264,9 @@ void rig_fini(struct rig *rig)
 
 uint64_t rig_value(const struct rig *rig, uint32_t destination, enum telemetry_value value)
 {
-    return counter_read(&rig->sets[destination]->values[value]);
+    uint64_t values[TELEMETRY_VALUE_COUNT];
+    telemetry_snapshot(rig->sets[destination], values);
+    return values[value];
 }
 
 void rig_wait(const struct rig *rig, uint32_t destination, enum telemetry_value value,

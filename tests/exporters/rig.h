@@ -42,6 +42,8 @@ void rig_push(struct rig *rig, uint32_t points, uint64_t dropped);
 bool rig_stop(struct rig *rig, uint64_t ms);
 void rig_fini(struct rig *rig);
 
+/* From a snapshot, so an entry of the books is whole: once points are seen not to be queued any
+ * more, they are seen where they went. */
 uint64_t rig_value(const struct rig *rig, uint32_t destination, enum telemetry_value value);
 
 /* Waits until the counter is at least `least`; fails the test after 10 s. */

@@ -27,7 +27,7 @@ struct server {
     SSL_CTX *tls;
     pthread_t acceptor, threads[THREADS_MAX];
     uint32_t thread_count;
-    atomic_bool stopping;
+    atomic_bool released, stopping;
     pthread_mutex_t lock; /* of what follows */
     uint32_t requests, connections;
     uint64_t request_ns[REQUESTS_MAX];
@@ -108,17 +108,21 @@ static const struct server_step *note_request(struct server *server, const char 
     return &server->steps[n < server->step_count ? n : server->step_count - 1];
 }
 
-static void pause_ms(struct server *server, uint32_t ms)
+static void pause_before(struct server *server, const struct server_step *step)
 {
-    for (uint32_t i = 0; i < ms && !atomic_load(&server->stopping); i++)
+    for (uint32_t i = 0; i < step->delay_ms || (step->held && !atomic_load(&server->released));
+         i++) {
+        if (atomic_load(&server->stopping))
+            return;
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    }
 }
 
 /* False: the connection ends. */
 static bool answer(struct peer *peer, const struct server_step *step)
 {
     char head[512];
-    pause_ms(peer->server, step->delay_ms);
+    pause_before(peer->server, step);
     if (step->act == SERVER_CLOSE)
         return false;
     if (step->act == SERVER_RAW) {
@@ -219,6 +223,11 @@ void server_ask_certificate(struct server *server, const char *ca_file)
 {
     CHECK(SSL_CTX_load_verify_locations(server->tls, ca_file, NULL) == 1);
     SSL_CTX_set_verify(server->tls, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+}
+
+void server_release(struct server *server)
+{
+    atomic_store(&server->released, true);
 }
 
 void server_stop(struct server **ret_server)

@@ -20,6 +20,7 @@ struct server_step {
     const char *body;
     uint32_t body_bytes;
     uint32_t delay_ms;
+    bool held; /* answered after server_release() */
 };
 
 struct server;
@@ -28,6 +29,8 @@ struct server *server_start(const struct server_step *steps, uint32_t step_count
                             const char *cert_file, const char *key_file);
 /* From now on clients must show a certificate signed by this authority. */
 void server_ask_certificate(struct server *server, const char *ca_file);
+/* Lets held answers go, those to come, too. */
+void server_release(struct server *server);
 void server_stop(struct server **server);
 uint16_t server_port(const struct server *server);
 uint32_t server_requests(struct server *server);

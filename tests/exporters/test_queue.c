@@ -28,7 +28,7 @@ static void format_url(char url[64], const struct server *server)
 static void test_overflow(void **state)
 {
     (void)state;
-    static const struct server_step steps[] = {{.status = 200, .delay_ms = 400}, {.status = 200}};
+    static const struct server_step steps[] = {{.status = 200, .held = true}, {.status = 200}};
     struct rig rig;
     char url[64];
     struct server *server = server_start(steps, 2, NULL, NULL);
@@ -45,6 +45,7 @@ static void test_overflow(void **state)
     rig_wait(&rig, 0, TELEMETRY_DROPPED_QUEUE_FULL, 7 * POINTS);
     assert_int_equal(rig_value(&rig, 0, TELEMETRY_QUEUE_BATCHES), 3);
     assert_int_equal(rig_value(&rig, 0, TELEMETRY_QUEUE_CAPACITY), 3);
+    server_release(server);
     rig_wait_idle(&rig, 0);
     assert_int_equal(server_requests(server), 3);
     assert_int_equal(rig_value(&rig, 0, TELEMETRY_POINTS_DELIVERED), 3 * POINTS);

@@ -78,7 +78,7 @@ static void test_delivers(void **state)
 static void test_headers(void **state)
 {
     (void)state;
-    static const struct server_step steps[] = {{SERVER_ANSWER, 204, "", "", 0, 0}};
+    static const struct server_step steps[] = {{.status = 204}};
     struct server *server = server_start(steps, 1, NULL, NULL);
     char url[64];
     struct rig rig;
