@@ -38,6 +38,7 @@ struct delta {
     struct distribution **made; /* for the last page */
     size_t made_count, made_space;
     uint64_t since_ns;
+    uint64_t new_since_ns; /* what counts since then is surely new here */
     uint64_t resets;
     uint32_t now_s;     /* of the page at hand: when its collection was due */
     struct twin *twins; /* open addressing by address, at most half full */
@@ -221,7 +222,7 @@ static bool convert(struct delta *delta, const struct run *run, struct last *las
     if (run->metric->value == METRIC_DOUBLE && !isfinite(given->value.real))
         return false;
     if (before_ns == 0) {
-        sent = start_ns >= delta->since_ns && start_ns < run->time_ns;
+        sent = start_ns >= delta->new_since_ns && start_ns < run->time_ns;
     } else if (run->time_ns <= before_ns) {
         last->time_ns = run->time_ns;
         return false;
@@ -260,6 +261,11 @@ static uint32_t convert_run(struct delta *delta, const struct run *run, XXH128_h
 
 /* ---- pages ---- */
 
+static uint64_t later(uint64_t one_ns, uint64_t other_ns)
+{
+    return one_ns > other_ns ? one_ns : other_ns;
+}
+
 static bool counts_up(const struct metric *metric)
 {
     return metric->instrument == METRIC_HISTOGRAM ||
@@ -291,6 +297,8 @@ const struct page *delta_page(struct delta *delta, const struct page *page, uint
     free_made(delta);
     last_sweep(delta->numbers, delta->now_s);
     last_sweep(delta->distributions, delta->now_s);
+    delta->new_since_ns = later(delta->since_ns, later(last_forgotten_ns(delta->numbers),
+                                                       last_forgotten_ns(delta->distributions)));
     if (!any_counts_up(page))
         return page;
     page_reset(&delta->page, page->route, page->scrape_start_ns);

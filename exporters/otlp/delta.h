@@ -7,12 +7,14 @@
  * ways stay cumulative). One thread.
  *
  *   first value of a series   nothing to subtract, so no point; unless it counts since a time after
- *                             `since_ns`, then all of it is new
+ *                             `since_ns` and after the last point of every forgotten series, then
+ *                             all of it is new
  *   later                     value − last value, from the last point's time on
  *   reset                     the value fell, or it counts since a time after the last point: all
- * of it is new, from the new start on (where that is not known, from the last point on) not later
- * than the last   no point (the clock was set back, or the same page came twice); what was added
- * comes with the next one
+ *                             of it is new, from the new start on (where that is not known, from
+ *                             the last point on)
+ *   not later than the last   no point (the clock was set back, or the same page came twice); what
+ *                             was added comes with the next one
  *
  * So the sum of the deltas is the last value less the first, whatever happens on the way to here;
  * what is lost behind it is lost, and what arrives twice counts twice: that is delta's nature.

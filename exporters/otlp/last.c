@@ -43,7 +43,7 @@ struct last_table {
     uint32_t next;        /* entry that is likely to be asked for next */
     bool searching;       /* the last one was not there */
     uint32_t hand;        /* of the sweep */
-    uint64_t forgotten;
+    uint64_t forgotten, forgotten_ns;
     struct slot *slots;
     uint32_t slot_mask;
 };
@@ -161,6 +161,8 @@ static void forget(struct last_table *table, uint32_t index)
     clear_slot(table, slot);
     if (table->drop != NULL)
         table->drop(entry);
+    if (entry->time_ns > table->forgotten_ns)
+        table->forgotten_ns = entry->time_ns;
     *entry = (struct last){.gap_s = table->free};
     table->free = index + 1;
     table->count--;
@@ -271,4 +273,9 @@ uint32_t last_count(const struct last_table *table)
 uint64_t last_forgotten(const struct last_table *table)
 {
     return table->forgotten;
+}
+
+uint64_t last_forgotten_ns(const struct last_table *table)
+{
+    return table->forgotten_ns;
 }

@@ -47,3 +47,7 @@ uint32_t last_count(const struct last_table *table);
 
 /* Series forgotten since the start, because they were not seen or because the table was full. */
 uint64_t last_forgotten(const struct last_table *table);
+
+/* The latest `time_ns` of a series that was forgotten, 0: none was. What counts since a later time
+ * cannot be one of them. */
+uint64_t last_forgotten_ns(const struct last_table *table);

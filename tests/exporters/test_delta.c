@@ -176,6 +176,41 @@ static void test_step_by_step(void **state)
     attrs_destroy(&host);
 }
 
+/* A series that was forgotten and comes back with the start it had was sent before. */
+static void test_back_after_forgotten(void **state)
+{
+    (void)state;
+    enum { LATER = 100 + 2 * 3600 };
+    static const struct {
+        int series;
+        struct step step;
+    } steps[] = {
+        {0, {100, 60, 7, true, 60, 7}},
+        {0, {110, 60, 8, true, 100, 1}},
+        {1, {200, 40, 1, false, 0, 0}},
+        {1, {LATER, 40, 1, true, 200, 0}}, /* two hours on: the other is forgotten */
+        {0, {LATER + 10, 60, 9, false, 0, 0}},
+        {0, {LATER + 20, 60, 12, true, LATER + 10, 3}},
+        {2, {LATER + 20, 109, 5, false, 0, 0}},  /* it could be the forgotten one */
+        {3, {LATER + 20, 111, 5, true, 111, 5}}, /* it cannot */
+    };
+    struct attrs *sets[4];
+    for (uint64_t i = 0; i < 4; i++)
+        sets[i] = make_attrs(ATTRS_POINT, "n", i);
+    struct attrs *host = make_attrs(ATTRS_RESOURCE, "host", 1);
+    struct resource resource = {.variants = {host}};
+    struct delta *delta = delta_create(SINCE * NS_PER_S);
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
+        fill_one(&commits, &steps[i].step, &resource, sets[steps[i].series]);
+        check_one(view_of(delta, 0), &steps[i].step, "back after forgotten");
+    }
+    assert_int_equal(delta_state(delta).forgotten, 1);
+    delta_destroy(&delta);
+    for (int i = 0; i < 4; i++)
+        attrs_destroy(&sets[i]);
+    attrs_destroy(&host);
+}
+
 /* No number has no difference, and spoils none. */
 static void test_not_finite(void **state)
 {
@@ -542,10 +577,10 @@ static void test_nothing_to_do(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_step_by_step),  cmocka_unit_test(test_not_finite),
-        cmocka_unit_test(test_many),          cmocka_unit_test(test_variants),
-        cmocka_unit_test(test_distributions), cmocka_unit_test(test_encoded),
-        cmocka_unit_test(test_nothing_to_do),
+        cmocka_unit_test(test_step_by_step), cmocka_unit_test(test_back_after_forgotten),
+        cmocka_unit_test(test_not_finite),   cmocka_unit_test(test_many),
+        cmocka_unit_test(test_variants),     cmocka_unit_test(test_distributions),
+        cmocka_unit_test(test_encoded),      cmocka_unit_test(test_nothing_to_do),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
