@@ -75,6 +75,8 @@ static const char *cure(int status)
     case 403:
         return "authentication failed, check the credentials (headers of the exporter); data is "
                "held meanwhile";
+    case 407:
+        return "authentication failed, check the credentials of proxy_url; data is held meanwhile";
     case 404:
         return "check the path of the endpoint";
     case 413:

@@ -97,7 +97,7 @@ static void plan_limiter(const struct client_settings *settings, struct request_
         .concurrency = {.adaptive = settings->concurrency.adaptive,
                         .max = plan->sender_count,
                         .initial = (uint32_t)settings->concurrency.initial},
-        .breaker = {.failures = breaker->enabled ? (uint32_t)breaker->failures : UINT32_MAX,
+        .breaker = {.failures = breaker->enabled ? (uint32_t)breaker->failures : 0,
                     .pause_ns = breaker->pause_ns,
                     .pause_max_ns = breaker->pause_max_ns,
                     .pause_held_ns = breaker->auth_pause_ns},
@@ -204,9 +204,11 @@ static const struct option retry_options[] = {
     CLIENT_ROW(struct retry_settings, max_interval_ns, "max_interval", OPTION_DURATION, "30s",
                "Longest wait.", .min = (int64_t)NS_PER_MS,
                .max = 24 * CLIENT_HOUR_S * (int64_t)NS_PER_S),
-    CLIENT_ROW(struct retry_settings, max_elapsed_ns, "max_elapsed_time", OPTION_DURATION, "0s",
-               "Age since its first attempt at which a batch is given up; 0 for never: the queue's "
-               "or the spool's bounds decide. (The Collector gives up after 300s.)"),
+    CLIENT_ROW(
+        struct retry_settings, max_elapsed_ns, "max_elapsed_time", OPTION_DURATION, "0s",
+        "Age since its first attempt at which a batch is given up (anew where it is read from "
+        "the spool, which has an age of its own); 0 for never: the queue's or the spool's "
+        "bounds decide. (The Collector gives up after 300s.)"),
     {.key = NULL},
 };
 const struct option_table client_retry_table = {sizeof(struct retry_settings), retry_options};

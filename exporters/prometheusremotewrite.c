@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "exporters/client.h"
 #include "exporters/remote/encode.h"
@@ -72,11 +73,24 @@ static void add_headers(struct remote_write *state, const struct text_map *given
         state->headers.items[state->headers.count++] = given->items[i];
 }
 
+/* Samples stay in order, so one request at a time, whatever the client's rows say. */
+static void warn_ignored(const char *id, const struct client_settings *client)
+{
+    const char *key = client->concurrency.max > 1      ? "concurrency::max"
+                      : client->max_conns_per_host > 1 ? "max_conns_per_host"
+                                                       : NULL;
+    if (key != NULL)
+        LOG(LOG_LEVEL_WARN, "exporter",
+            "key has no effect: samples stay in order, so one request at a time",
+            LOG_TEXT("exporter", id), LOG_TEXT("key", key));
+}
+
 static void make_plan(struct remote_write *state, const char *id,
                       const struct remote_write_settings *settings)
 {
     struct request_plan *plan = &state->plan;
     client_plan(&settings->client, id, settings->endpoint, plan);
+    warn_ignored(id, &settings->client);
     add_headers(state, &settings->client.headers);
     plan->endpoint.headers = &state->headers;
     plan->compression = COMPRESSION_SNAPPY;

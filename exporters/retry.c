@@ -81,6 +81,7 @@ struct retry_decision retry_decide(const struct retry_settings *settings, uint32
                      answer->retry_after_ns > 0 ? LIMITER_THROTTLED : LIMITER_SERVER_ERROR, random);
     case 401:
     case 403:
+    case 407: /* of a proxy; on the way to https:// the same is an HTTP_UNREACHABLE */
         return hold(settings, random);
     case 413:
         return (struct retry_decision){

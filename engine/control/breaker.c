@@ -62,10 +62,10 @@ bool breaker_sent(struct breaker *breaker, uint64_t now_ns)
 bool breaker_succeeded(struct breaker *breaker, uint64_t now_ns)
 {
     breaker->failures = 0;
+    breaker->held = false;
     if (breaker->state == BREAKER_CLOSED)
         return false;
     breaker->state = BREAKER_CLOSED;
-    breaker->held = false;
     breaker->pauses = 0;
     breaker->last_away_ns = now_ns > breaker->open_ns ? now_ns - breaker->open_ns : 0;
     breaker->away_ns += breaker->last_away_ns;
@@ -88,6 +88,7 @@ bool breaker_failed(struct breaker *breaker, const struct breaker_settings *sett
 {
     if (breaker->failures < UINT32_MAX)
         breaker->failures++;
+    breaker->held = failure->held;
     if (settings->failures == 0)
         return false;
     if (breaker->state == BREAKER_CLOSED) {
@@ -102,7 +103,6 @@ bool breaker_failed(struct breaker *breaker, const struct breaker_settings *sett
         least_ns = settings->pause_held_ns;
     if (pause_ns < least_ns)
         pause_ns = least_ns + random_below(random, least_ns * LEAST_JITTER_PERCENT / 100 + 1);
-    breaker->held = failure->held;
     breaker->state = BREAKER_OPEN;
     breaker->until_ns = now_ns + pause_ns;
     breaker->pauses++;

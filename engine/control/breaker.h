@@ -32,7 +32,7 @@ struct breaker_failure {
 
 struct breaker {
     enum breaker_state state;
-    bool held;         /* open because of what a person must cure */
+    bool held;         /* the last failure is one that a person must cure */
     uint32_t failures; /* in a row */
     uint32_t pauses;   /* begun since it was closed */
     uint64_t until_ns; /* OPEN: end of the pause */

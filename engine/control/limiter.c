@@ -375,7 +375,7 @@ void limiter_look(const struct limiter *limiter, uint64_t now_ns, struct limiter
     const struct breaker *breaker = &limiter->breaker;
     double limit = rate_limit(&limiter->rate), measured = rate_measured(&limiter->rate, now_ns);
     uint32_t at_once = concurrency_limit(&limiter->concurrency);
-    bool held = breaker->state != BREAKER_CLOSED && breaker->held;
+    bool held = breaker->held;
     double used = (double)limiter->concurrency.in_flight / at_once;
     if (limit > 0)
         used = fmax(used, measured / limit);

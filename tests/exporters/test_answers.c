@@ -499,12 +499,53 @@ static void test_json(void **state)
     server_stop(&server);
 }
 
+/* Without a breaker nothing but a batch's own waits is between its requests. */
+static void test_no_breaker(void **state)
+{
+    (void)state;
+    static const struct server_step steps[] = {ANSWER(503), ANSWER(503), ANSWER(503), ANSWER(503),
+                                               ANSWER(503), ANSWER(401), ANSWER(401), ANSWER(200)};
+    struct rig rig;
+    char url[64], text[512];
+    struct server *server = server_start(steps, 8, NULL, NULL);
+    snprintf(url, sizeof url, "http://127.0.0.1:%u", server_port(server));
+    const char *const pairs[] = {"endpoint",
+                                 url,
+                                 "retry_on_failure.initial_interval",
+                                 "5ms",
+                                 "retry_on_failure.max_interval",
+                                 "10ms",
+                                 "circuit_breaker.enabled",
+                                 "false",
+                                 "circuit_breaker.failures",
+                                 "1",
+                                 "circuit_breaker.pause",
+                                 "1h",
+                                 "circuit_breaker.pause_max",
+                                 "1h",
+                                 "circuit_breaker.auth_pause",
+                                 "1h",
+                                 NULL};
+    rig_init(&rig);
+    rig_add(&rig, &otlp_http_exporter.component, pairs);
+    rig_start(&rig);
+    rig_push(&rig, POINTS, 0);
+    rig_wait_idle(&rig, 0);
+    assert_int_equal(rig_value(&rig, 0, TELEMETRY_POINTS_DELIVERED), POINTS);
+    assert_int_equal(rig_value(&rig, 0, TELEMETRY_REQUESTS_RETRYABLE), 7);
+    assert_int_equal(rig_value(&rig, 0, TELEMETRY_BREAKER_TRIPS), 0);
+    assert_true(worker_healthy(rig.worker, 0, text, sizeof text));
+    rig_fini(&rig);
+    server_stop(&server);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_answers), cmocka_unit_test(test_retry_after),
-        cmocka_unit_test(test_hold),    cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_json),    cmocka_unit_test(test_retry_after_date),
+        cmocka_unit_test(test_answers),    cmocka_unit_test(test_retry_after),
+        cmocka_unit_test(test_hold),       cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_json),       cmocka_unit_test(test_retry_after_date),
+        cmocka_unit_test(test_no_breaker),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -80,11 +80,43 @@ static void test_proxy_down(void **state)
     server_stop(&backend);
 }
 
+/* A proxy that wants other credentials: held until a person has cured it. */
+static void test_proxy_refuses(void **state)
+{
+    (void)state;
+    static const struct server_step steps[] = {{.status = 407}, {.status = 407}, {.status = 200}};
+    struct server *proxy = server_start(steps, 3, NULL, NULL);
+    struct rig rig;
+    char proxy_url[64];
+    snprintf(proxy_url, sizeof proxy_url, "http://me:hunter2@127.0.0.1:%u", server_port(proxy));
+    const char *const pairs[] = {"endpoint",
+                                 "http://127.0.0.1:1",
+                                 "proxy_url",
+                                 proxy_url,
+                                 "retry_on_failure.initial_interval",
+                                 "5ms",
+                                 "retry_on_failure.max_interval",
+                                 "10ms",
+                                 "circuit_breaker.auth_pause",
+                                 "10ms",
+                                 NULL};
+    rig_init(&rig);
+    rig_add(&rig, &otlp_http_exporter.component, pairs);
+    rig_start(&rig);
+    rig_push(&rig, 100, 0);
+    rig_wait_idle(&rig, 0);
+    assert_int_equal(rig_value(&rig, 0, TELEMETRY_POINTS_DELIVERED), 100);
+    assert_int_equal(rig_value(&rig, 0, TELEMETRY_REQUESTS_RETRYABLE), 2);
+    rig_fini(&rig);
+    server_stop(&proxy);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_proxy),
         cmocka_unit_test(test_proxy_down),
+        cmocka_unit_test(test_proxy_refuses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,6 +11,7 @@
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -321,6 +322,32 @@ static void test_refused(void **state)
     }
 }
 
+/* What would break the order of samples has no effect, and is told so. */
+static void test_one_at_a_time(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path, *said;
+    } keys[] = {{"concurrency.max", " key=concurrency::max"},
+                {"max_conns_per_host", " key=max_conns_per_host"}};
+    char said[4096];
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        struct rig rig;
+        int log_fd = memfd_create("log", MFD_CLOEXEC), stderr_fd = dup(STDERR_FILENO);
+        start(&rig, "http://127.0.0.1:1", ARGUMENTS(keys[i].path, "8"));
+        dup2(log_fd, STDERR_FILENO);
+        rig_start(&rig);
+        dup2(stderr_fd, STDERR_FILENO);
+        ssize_t bytes = pread(log_fd, said, sizeof said - 1, 0);
+        said[bytes > 0 ? bytes : 0] = '\0';
+        assert_non_null(strstr(said, "key has no effect"));
+        assert_non_null(strstr(said, keys[i].said));
+        rig_fini(&rig);
+        close(log_fd);
+        close(stderr_fd);
+    }
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 2) {
@@ -332,7 +359,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_delivers),   cmocka_unit_test(test_headers),
         cmocka_unit_test(test_faults),     cmocka_unit_test(test_too_large),
         cmocka_unit_test(test_body_limit), cmocka_unit_test(test_order),
-        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_refused),    cmocka_unit_test(test_one_at_a_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

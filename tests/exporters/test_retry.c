@@ -51,6 +51,8 @@ static const struct decision_row rows[] = {
     {"timeout", HTTP_TIMEOUT, 0, 0, 1, 0, RETRY_AGAIN, 5, LIMITER_TIMEOUT, 0},
     {"timeouts expire as well", HTTP_TIMEOUT, 0, 0, 9, 299, RETRY_DROP, 0, LIMITER_TIMEOUT,
      TELEMETRY_DROPPED_EXPIRED},
+    {"a proxy's wrong key holds", HTTP_ANSWERED, 407, 0, 1, 0, RETRY_HOLD, 30,
+     LIMITER_AUTHENTICATION, 0},
     {"wrong key holds", HTTP_ANSWERED, 401, 0, 1, 0, RETRY_HOLD, 30, LIMITER_AUTHENTICATION, 0},
     {"forbidden holds for ever", HTTP_ANSWERED, 403, 0, 900, 90000, RETRY_HOLD, 30,
      LIMITER_AUTHENTICATION, 0},
