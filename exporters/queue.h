@@ -15,10 +15,12 @@ struct queued {
     uint64_t first_ns;     /* monotonic, start of the first attempt */
     uint64_t wait_until_ns; /* not to be sent before */
     uint32_t attempts;
-    uint32_t splits; /* it is 1/2^splits of a batch that was too large */
-    bool ambiguous; /* the last attempt may have arrived without an answer */
-    bool put;       /* the spool was given it, and has not said that it does not have it */
-    bool read_back; /* it comes from the disk */
+    uint32_t splits;     /* it is 1/2^splits of a batch that was too large */
+    bool ambiguous;      /* the last attempt may have arrived without an answer */
+    bool put;            /* the spool was given it, and has not said that it does not have it */
+    bool again;          /* the spool could not take it: to be put again when it can */
+    bool read_back;      /* it comes from the disk */
+    struct whole *whole; /* what it is a part of, where the disk keeps that instead; NULL: none */
 };
 
 struct queue {

@@ -6,7 +6,9 @@
  * given up.
  *
  * Where order matters (remote write), memory holds the oldest instead: while there is something on
- * disk only, new batches go there as well, behind it.
+ * disk only, new batches go there as well, behind it, and what could not be written waits for it.
+ * What is read after a restart comes in the order of writing, so nothing is written out of turn: of
+ * a batch that was split the disk keeps the whole.
  *
  * Invariant: each batch is in exactly one place: in memory (queue or taken: points queued in the
  * ledger), on disk only (spooled), or settled. */
@@ -30,6 +32,14 @@ static const uint64_t MEMORY_BYTES_MAX = (uint64_t)512 << 20; /* whatever queue_
 static const uint64_t READ_AGAIN_NS = NS_PER_S / 5;           /* after there was nothing to read */
 static const uint64_t LOOK_NS = NS_PER_S / 10; /* from status to status of the spool */
 
+/* A batch on disk whose parts are in memory. */
+struct whole {
+    struct whole *next;
+    uint64_t sequence;
+    uint32_t parts; /* not settled */
+    bool put;       /* as in struct queued */
+};
+
 struct store {
     const struct request_plan *plan;
     const char *id;
@@ -44,9 +54,12 @@ struct store {
     uint64_t next_sequence;
     uint64_t unnumbered; /* batches since the last that has a sequence */
     uint64_t spooled_points;
+    uint64_t disk_first; /* what is on disk only has no lower sequence */
+    struct whole *wholes;
+    bool any_again; /* some in memory are to be put again */
     uint64_t read_again_ns;
     uint64_t looked_ns; /* when the spool's status was read */
-    uint32_t ahead;     /* batches read back that are still in memory */
+    uint32_t ahead;     /* batches read from disk that are still in memory */
     struct gone gone;
     uint64_t recovered_points, lost_points; /* of earlier runs, as in the ledger */
     uint64_t corrupt_points;                /* evicted as corrupt: part of the status' number */
@@ -72,6 +85,7 @@ static void recover(struct store *store, uint64_t points, uint64_t lost)
     store->recovered_points += points;
     store->lost_points += lost;
     store->spooled_points += points;
+    store->disk_first = 0;
     ledger_recover(store->set, points, lost);
 }
 
@@ -197,6 +211,26 @@ static void ack(struct store *store, uint64_t sequence)
     gone_add(&store->gone, sequence);
 }
 
+static struct whole *find_whole(const struct store *store, uint64_t sequence)
+{
+    struct whole *whole = store->wholes;
+    while (whole != NULL && whole->sequence != sequence)
+        whole = whole->next;
+    return whole;
+}
+
+/* A part fewer; true: it was the last. */
+static bool end_part(struct store *store, struct whole *whole)
+{
+    if (--whole->parts > 0)
+        return false;
+    struct whole **at = &store->wholes;
+    while (*at != whole)
+        at = &(*at)->next;
+    *at = whole->next;
+    return true;
+}
+
 /* Forgets an item that was taken or is in no list any more. */
 static void end(struct store *store, struct queued *item, uint64_t dropped,
                 enum telemetry_value reason)
@@ -204,6 +238,11 @@ static void end(struct store *store, struct queued *item, uint64_t dropped,
     ledger_settle(store->set, item->parcel->points - dropped, dropped, reason);
     if (item->put)
         ack(store, item->parcel->sequence);
+    if (item->whole != NULL && end_part(store, item->whole)) {
+        if (item->whole->put)
+            ack(store, item->whole->sequence);
+        free(item->whole);
+    }
     store->ahead -= item->read_back;
     item_destroy(item);
     show_gauges(store);
@@ -220,58 +259,124 @@ void store_settle(struct store *store, struct queued *item, uint64_t dropped,
 static void let_go(struct store *store, struct queued *item)
 {
     queue_take(&store->queue, item);
+    if (store->spooled_points == 0 || item->parcel->sequence < store->disk_first)
+        store->disk_first = item->parcel->sequence;
     ledger_spool(store->set, item->parcel->points);
     store->spooled_points += item->parcel->points;
+    if (item->ambiguous) /* forgotten with the item, and it will be sent again */
+        telemetry_add(store->set, TELEMETRY_AMBIGUOUS_RESENDS, 1);
     store->ahead -= item->read_back;
     spool_let_go(store->spool, item->parcel->sequence);
     item_destroy(item);
 }
 
-/* The next to be let go, NULL where the disk has none of those in memory. */
+/* The next to be let go, NULL where the disk has none of those in memory. In order, not the one
+ * that was read: it is the next to be sent. */
 static struct queued *victim(const struct store *store)
 {
-    struct queued *item = store->plan->ordered ? store->queue.newest : store->queue.oldest;
-    while (item != NULL && !item->put)
-        item = store->plan->ordered ? item->older : item->newer;
+    bool ordered = store->plan->ordered;
+    struct queued *item = ordered ? store->queue.newest : store->queue.oldest;
+    while (item != NULL && (!item->put || (ordered && item->read_back)))
+        item = ordered ? item->older : item->newer;
     return item;
+}
+
+/* The next to be given up: the oldest that is in memory only; NULL: none is. */
+static struct queued *oldest_in_memory_only(const struct store *store)
+{
+    struct queued *item = store->queue.oldest;
+    while (item != NULL && item->put)
+        item = item->newer;
+    return item;
+}
+
+static bool is_over(const struct store *store)
+{
+    uint32_t count = store_count(store) - (store->plan->ordered ? store->ahead : 0);
+    return count > store->plan->queue_capacity ||
+           store->queue.bytes + store->taken_bytes > MEMORY_BYTES_MAX;
 }
 
 static void make_room(struct store *store)
 {
-    while (store->queue.count > 0 && (store_count(store) > store->plan->queue_capacity ||
-                                      store->queue.bytes + store->taken_bytes > MEMORY_BYTES_MAX)) {
+    while (is_over(store)) {
         struct queued *item = victim(store);
         if (item != NULL) {
             let_go(store, item);
             continue;
         }
-        item = store->queue.oldest;
+        item = oldest_in_memory_only(store);
+        if (item == NULL)
+            break;
         queue_take(&store->queue, item);
         end(store, item, item->parcel->points, TELEMETRY_DROPPED_QUEUE_FULL);
     }
     show_gauges(store);
 }
 
+/* Gives it to the spool; false: that takes none just now. Only what the spool was given has a
+ * sequence: gaps on disk are losses. */
+static bool put(struct store *store, struct queued *item)
+{
+    struct parcel *parcel = item->parcel, *shared = parcel_hold(parcel);
+    bool numbered = parcel->sequence != 0;
+    if (!numbered)
+        parcel->sequence = store->next_sequence;
+    item->put = spool_put(store->spool, shared);
+    item->again = !item->put;
+    if (item->again) {
+        store->any_again = true;
+        parcel_release(&shared);
+        if (!numbered)
+            parcel->sequence = 0;
+        return false;
+    }
+    gone_ask(&store->gone);
+    if (!numbered) {
+        store->next_sequence++;
+        store->unnumbered = 0;
+    }
+    return true;
+}
+
 static struct queued *add(struct store *store, struct parcel *parcel, uint64_t due_ns)
 {
-    parcel->sequence = store->next_sequence;
+    parcel->sequence = 0;
     struct queued *item = item_create(parcel, due_ns);
-    struct parcel *shared = store->spool == NULL ? NULL : parcel_hold(parcel);
-    if (shared != NULL && spool_put(store->spool, shared)) {
-        item->put = true;
-        gone_ask(&store->gone);
-        store->next_sequence++; /* only what the spool was given has one: gaps on disk are losses */
-        store->unnumbered = 0;
+    if (store->spool != NULL && put(store, item)) {
+        item->order = order_of(parcel->sequence, UINT64_MAX);
         return item;
     }
-    parcel_release(&shared);
-    parcel->sequence = 0;
     item->order = order_of(store->next_sequence, store->unnumbered++);
     if (store->spool == NULL) {
         store->next_sequence++;
         store->unnumbered = 0;
     }
     return item;
+}
+
+/* The first that may be put again; in order, only what would be the last on disk. */
+static struct queued *first_again(const struct store *store)
+{
+    if (!store->plan->ordered)
+        return store->queue.oldest;
+    struct queued *first = NULL;
+    if (store->spooled_points == 0)
+        for (struct queued *item = store->queue.newest; item != NULL && !item->put;
+             item = item->older)
+            first = item;
+    return first;
+}
+
+/* What the spool could not take while it did not work. */
+static void put_again(struct store *store)
+{
+    if (!store->any_again)
+        return;
+    struct queued *item = first_again(store);
+    store->any_again = item != store->queue.oldest; /* some are left out */
+    while (item != NULL && (!item->again || put(store, item)))
+        item = item->newer;
 }
 
 void store_add(struct store *store, struct parcel *parcel, uint64_t due_ns)
@@ -287,21 +392,51 @@ void store_return(struct store *store, struct queued *item)
 {
     untake(store, item);
     queue_put(&store->queue, item);
+    store->any_again = store->any_again || item->again;
     make_room(store);
+}
+
+/* Where order matters and the disk has the whole, it stays there for the parts. */
+static struct whole *keep_whole(struct store *store, const struct queued *item)
+{
+    if (item->whole != NULL || !store->plan->ordered || !item->put)
+        return item->whole;
+    struct whole *whole = xmalloc(sizeof *whole);
+    *whole = (struct whole){
+        .next = store->wholes, .sequence = item->parcel->sequence, .parts = 1, .put = true};
+    store->wholes = whole;
+    return whole;
+}
+
+/* Not put on disk, where it would stand behind what is newer; where nothing is, put_again() does.
+ */
+static struct queued *add_part(struct store *store, struct parcel *parcel, const struct queued *of,
+                               struct whole *whole)
+{
+    parcel->sequence = 0;
+    struct queued *part = item_create(parcel, of->due_ns);
+    part->whole = whole;
+    part->again = store->spool != NULL && whole == NULL;
+    store->any_again = store->any_again || part->again;
+    return part;
 }
 
 void store_replace(struct store *store, struct queued *item, struct parcel *parts[2])
 {
     untake(store, item);
     CHECK((uint64_t)parts[0]->points + parts[1]->points == item->parcel->points);
+    struct whole *whole = keep_whole(store, item);
+    if (whole != NULL)
+        whole->parts++;
     for (int i = 0; i < 2; i++) {
-        struct queued *part = add(store, parts[i], item->due_ns);
+        struct queued *part = store->plan->ordered ? add_part(store, parts[i], item, whole)
+                                                   : add(store, parts[i], item->due_ns);
         part->order = item->order;
         part->first_ns = item->first_ns;
         part->splits = item->splits + 1;
         queue_put(&store->queue, part);
     }
-    if (item->put)
+    if (item->put && whole == NULL)
         ack(store, item->parcel->sequence);
     store->ahead -= item->read_back;
     item_destroy(item);
@@ -310,11 +445,23 @@ void store_replace(struct store *store, struct queued *item, struct parcel *part
 
 /* ---- choosing ---- */
 
+/* The disk has some that come before all that memory has. */
+static bool is_behind_disk(const struct store *store)
+{
+    const struct queued *oldest = store->queue.oldest;
+    return store->plan->ordered && store->spooled_points > 0 && oldest != NULL &&
+           oldest->order > order_of(store->disk_first, UINT64_MAX);
+}
+
 struct queued *store_next(const struct store *store, bool probe, uint64_t now_ns,
                           uint64_t *ret_next_ns)
 {
     const struct queue *queue = &store->queue;
     struct queued *oldest = queue_oldest(queue, probe, now_ns, ret_next_ns);
+    if (is_behind_disk(store)) {
+        *ret_next_ns = UINT64_MAX; /* what is read wakes the worker */
+        return NULL;
+    }
     if (store->plan->ordered) {
         if (oldest == NULL || oldest == queue->oldest)
             return oldest;
@@ -355,9 +502,10 @@ static struct queued *find(const struct store *store, uint64_t sequence)
 static void bring_back(struct store *store, const struct spool_event *event, bool on_disk)
 {
     struct queued *item = item_create(event->parcel, 0);
-    item->put = on_disk;
-    item->read_back = true;
-    store->ahead++;
+    item->put = item->read_back = on_disk;
+    item->again = !on_disk;
+    store->any_again = store->any_again || item->again;
+    store->ahead += item->read_back;
     need(store, event->parcel->points);
     store->spooled_points -= event->parcel->points;
     ledger_unspool(store->set, event->parcel->points);
@@ -367,13 +515,18 @@ static void bring_back(struct store *store, const struct spool_event *event, boo
 static void refused(struct store *store, struct spool_event *event)
 {
     struct queued *item = find(store, event->sequence);
-    if (item == NULL &&
+    struct whole *whole = find_whole(store, event->sequence);
+    if (item == NULL && whole == NULL &&
         !gone_has(&store->gone, event->sequence)) { /* let go before this was known */
         bring_back(store, event, false);
         return;
     }
-    if (item != NULL)
+    if (item != NULL) {
         item->put = false;
+        item->again = store->any_again = true;
+    }
+    if (whole != NULL)
+        whole->put = false;
     parcel_release(&event->parcel);
 }
 
@@ -385,10 +538,13 @@ static void evicted(struct store *store, const struct spool_event *event)
     if (event->reason == SPOOL_CORRUPT)
         store->corrupt_points += event->points;
     struct queued *item = find(store, event->sequence);
-    if (item != NULL) {
+    struct whole *whole = find_whole(store, event->sequence);
+    if (item != NULL)
         item->put = false;
+    if (whole != NULL)
+        whole->put = false;
+    if (item != NULL || whole != NULL)
         return;
-    }
     if (gone_has(&store->gone, event->sequence))
         return;
     need(store, event->points);
@@ -413,6 +569,7 @@ static bool take_events(struct store *store, uint64_t now_ns)
         case SPOOL_READ:
             store->reading = false;
             bring_back(store, &event, true);
+            store->disk_first = event.sequence + 1; /* they are read in order */
             break;
         case SPOOL_END:
             store->reading = false;
@@ -460,10 +617,14 @@ uint64_t store_step(struct store *store, uint64_t now_ns)
         store->looked_ns = now_ns;
         learn(store, &status);
         show_spool(store, &status);
+        if (status.working)
+            put_again(store);
     }
-    /* Read ahead as much as can be sent at once, and only into room that new batches leave. */
-    if (store->spooled_points == 0 || store->reading || store->ahead >= store->plan->sender_count ||
-        4 * (uint64_t)store_count(store) > 3 * (uint64_t)store->plan->queue_capacity)
+    /* Read ahead as much as can be sent at once, and only into room that new batches leave, unless
+     * all that is here waits for it. */
+    bool wanted = store->ahead < store->plan->sender_count &&
+                  4 * (uint64_t)store_count(store) <= 3 * (uint64_t)store->plan->queue_capacity;
+    if (store->spooled_points == 0 || store->reading || (!wanted && !is_behind_disk(store)))
         return UINT64_MAX;
     if (store->read_again_ns > now_ns)
         return store->read_again_ns;
@@ -478,7 +639,7 @@ bool store_safe(const struct store *store)
     if (store->spool == NULL || !store->working)
         return false;
     for (const struct queued *item = store->queue.oldest; item != NULL; item = item->newer)
-        if (!item->put)
+        if (!item->put && (item->whole == NULL || !item->whole->put))
             return false;
     return store->taken_count == 0;
 }
@@ -488,7 +649,7 @@ double store_fill(const struct store *store)
     if (store->spool != NULL && store->working) {
         struct spool_status status;
         spool_read_status(store->spool, &status);
-        return (double)status.bytes / (double)store->spool_settings.size_bytes;
+        return status.full_bytes > 0 ? (double)status.used_bytes / (double)status.full_bytes : 0;
     }
     /* Those on the wire are no backlog: of a queue for two, one in flight is not half full. */
     double room = (double)(store->plan->queue_capacity - store->taken_count);
@@ -516,15 +677,33 @@ static void let_all_go(struct store *store)
     }
 }
 
+/* Parts whose whole is on disk: there it stays, with what was delivered of it. */
+static void let_parts_go(struct store *store)
+{
+    struct queued *newer;
+    for (struct queued *item = store->queue.oldest; item != NULL; item = newer) {
+        newer = item->newer;
+        if (item->whole == NULL || !item->whole->put)
+            continue;
+        queue_take(&store->queue, item);
+        ledger_spool(store->set, item->parcel->points);
+        if (end_part(store, item->whole))
+            free(item->whole);
+        item_destroy(item);
+    }
+}
+
 bool store_close(struct store *store)
 {
     CHECK(store->taken_count == 0);
     uint64_t lost = 0;
     if (store->spool != NULL) {
+        put_again(store);
         let_all_go(store);
         spool_stop(store->spool);
         take_events(store, 0);
         let_all_go(store); /* read back in the last moment */
+        let_parts_go(store);
         spool_close(&store->spool);
     }
     while (store->queue.oldest != NULL) {

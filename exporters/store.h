@@ -45,7 +45,8 @@ void store_return(struct store *store, struct queued *item);
 void store_settle(struct store *store, struct queued *item, uint64_t dropped,
                   enum telemetry_value reason);
 
-/* Two parts, with references, in place of the whole; their points are its points. */
+/* Two parts, with references, in place of the whole; their points are its points. Where order
+ * matters the disk keeps the whole until both are settled, so a part may come again after a kill. */
 void store_replace(struct store *store, struct queued *item, struct parcel *parts[2]);
 
 /* What the disk said, and reading ahead; returns when to be called next. */

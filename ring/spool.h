@@ -54,6 +54,8 @@ struct spool_event {
 struct spool_status {
     uint64_t records, points, bytes; /* not acknowledged */
     uint64_t disk_bytes;             /* segments on disk, free space in them included */
+    uint64_t used_bytes; /* of those, what is written; settled parcels go with their segment only */
+    uint64_t full_bytes; /* where that is more, the oldest are given up for what is new */
     uint64_t recovered_records, recovered_points; /* found by spool_open(), or later where the
                                                      directory could not be used then */
     uint64_t corrupt_records, corrupt_points;     /* lost to damage. What is found missing at start

@@ -396,7 +396,11 @@ uint64_t spool_store_turn(struct spool_store *store, struct spool_now now)
 
 void spool_store_status(const struct spool_store *store, struct spool_status *ret_status)
 {
+    const struct spool_segment *active = store->active;
     *ret_status = store->status;
+    ret_status->used_bytes =
+        store->status.disk_bytes - (active != NULL ? active->room_bytes - active->bytes : 0);
+    ret_status->full_bytes = store->settings.size_bytes - store->segment_bytes;
     if (!store->opened)
         return;
     ret_status->oldest_ns = store->first != NULL ? store->first->created_ns : 0;
