@@ -18,7 +18,7 @@ bench_stages() {
     done
 }
 
-# bench_wanted [NAME…]: lines "stage filter" of the stages named; a NAME is a stage, or a stage and
+# bench_wanted [NAME…]: a line "stage filter" for each stage named; a NAME is a stage, or a stage and
 # a regular expression for its benchmarks (decode, decode/packed). All of them without a NAME.
 bench_wanted() {
     local name stage known
@@ -34,7 +34,10 @@ bench_wanted() {
         else
             echo "$stage ${name#*/}"
         fi
-    done
+    done | awk '
+        !($1 in filter) { order[++n] = $1; filter[$1] = $2; next }
+        { filter[$1] = filter[$1] "|" $2 }
+        END { for (i = 1; i <= n; i++) print order[i], filter[order[i]] }'
 }
 
 # machine_json: where numbers were measured.

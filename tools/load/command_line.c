@@ -18,6 +18,17 @@ static const struct {
     {"--tolerance", "compare", "Share by which figures may differ (0.1)."},
 };
 
+static const struct {
+    const char *of, *arguments;
+} examples[] = {
+    {"run", " perf/scenarios/steady.yaml --servers 100"},
+    {"compare", " before/result.json after/result.json"},
+    {"plan", " --servers 20000 --interval 10s --tables 200 --tls"},
+    {"fit", " --validate --model model.json"},
+    {"knee", " --interval 10s --knee-from 1000 --knee-to 20000 --slo 'age p99 < 2 s, loss = 0'"},
+    {"ramp", " --interval 10s --ramp-from 1000 --ramp-to 16000 --ramp-step 30s"},
+};
+
 static bool takes(const char *commands, const char *name)
 {
     return *commands == 0 || strstr(commands, name) != NULL;
@@ -31,10 +42,11 @@ static void print_help(const struct command_line *line)
             printf("  %-24s %s\n", own_flags[i].name, own_flags[i].help);
     if (strcmp(line->name, "compare") != 0)
         scenario_print_flags(stdout);
-    printf("\nExample:\n  pgweir-load %s%s\n", line->name,
-           strcmp(line->name, "run") == 0       ? " perf/scenarios/steady.yaml --servers 100"
-           : strcmp(line->name, "compare") == 0 ? " before/result.json after/result.json"
-                                                : " --servers 1000 --interval 10s --for 60s");
+    const char *example = " --servers 1000 --interval 10s --for 60s";
+    for (size_t i = 0; i < sizeof examples / sizeof examples[0]; i++)
+        if (strcmp(examples[i].of, line->name) == 0)
+            example = examples[i].arguments;
+    printf("\nExample:\n  pgweir-load %s%s\n", line->name, example);
 }
 
 static bool refuse(const struct command_line *line, const char *flag, const char *what)

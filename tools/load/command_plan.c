@@ -117,8 +117,6 @@ static void print_command(const struct scenario *scenario, const struct model_lo
            (long long)scenario->servers, interval);
     if (load->tables_group)
         printf(" --groups %stables --tables %.0f", load->core ? "core," : "", load->tables);
-    if (load->databases > 1)
-        printf(" --databases %.0f", load->databases);
     if (load->tls)
         fputs(" --tls", stdout);
     if (load->compression != COMPRESSION_GZIP)
@@ -155,6 +153,24 @@ static void print_last_line(const struct model_load *load, const struct model_an
            answer->backend_bytes_per_s.value, answer->rates.requests_per_s);
 }
 
+/* Flags of runs that no figure of a plan depends on. */
+static bool refuse_idle_flags(const struct command_line *line, struct error *error)
+{
+    static const char *const read[] = {"servers",   "interval", "groups",      "tables",
+                                       "databases", "tls",      "compression", "connections"};
+    for (size_t i = 0; i < line->flag_count; i++) {
+        size_t k = 0;
+        while (k < sizeof read / sizeof read[0] && strcmp(read[k], line->flags[i].name) != 0)
+            k++;
+        if (k == sizeof read / sizeof read[0])
+            return error_set(error,
+                             "--%s: the model knows no such thing; a plan takes servers, "
+                             "interval, groups, tables, tls, compression, connections",
+                             line->flags[i].name);
+    }
+    return true;
+}
+
 int command_plan(struct command_line *line)
 {
     struct error error = {{0}};
@@ -164,7 +180,7 @@ int command_plan(struct command_line *line)
     if (line->operand_count > 0 ||
         !scenario_load(&line->arena, SCENARIO_STEADY, NULL, line->flags, line->flag_count,
                        &scenario, &error) ||
-        !load_of(&scenario, &load, &error)) {
+        !refuse_idle_flags(line, &error) || !load_of(&scenario, &load, &error)) {
         fprintf(stderr, "pgweir-load plan: %s\n",
                 line->operand_count > 0 ? "takes flags only" : error.text);
         return EXIT_USAGE;

@@ -57,6 +57,41 @@ static const char *find_commit(struct arena *arena)
     return good ? arena_text(arena, text) : NULL;
 }
 
+/* Of a ramp or a knee the result is a step's: that is the load it tells of. */
+static void take_load(struct scenario *scenario, const struct outcome *outcome)
+{
+    scenario->servers = (int64_t)outcome->figures.servers;
+    scenario->interval_ns = outcome->figures.interval_ns;
+}
+
+/* Flags that this kind of run does not read. */
+static bool refuse_idle_flags(const struct command_line *line, const struct scenario *scenario,
+                              struct error *error)
+{
+    static const char *const groups[SCENARIO_KIND_COUNT] = {[SCENARIO_RAMP] = "ramp-",
+                                                            [SCENARIO_BURST] = "burst-",
+                                                            [SCENARIO_CHURN] = "churn-",
+                                                            [SCENARIO_OUTAGE] = "outage-",
+                                                            [SCENARIO_KNEE] = "knee-"};
+    bool stepped = scenario->kind == SCENARIO_RAMP || scenario->kind == SCENARIO_KNEE;
+    bool over_servers = scenario->kind == SCENARIO_KNEE || scenario->ramp.over == RAMP_SERVERS;
+    const char *kind = scenario_kinds[scenario->kind];
+    for (size_t i = 0; i < line->flag_count; i++) {
+        const char *name = line->flags[i].name;
+        if (stepped && strcmp(name, "for") == 0)
+            return error_set(error, "--for: a %s has steps: give --%s-step", kind, kind);
+        if (stepped && over_servers && strcmp(name, "servers") == 0)
+            return error_set(error,
+                             "--servers: a %s tries many numbers: give --%s-from and --%s-to", kind,
+                             kind, kind);
+        for (int of = 0; of < SCENARIO_KIND_COUNT; of++)
+            if (groups[of] != NULL && of != scenario->kind &&
+                strncmp(name, groups[of], strlen(groups[of])) == 0)
+                return error_set(error, "--%s: has no effect on a run of kind %s", name, kind);
+    }
+    return true;
+}
+
 static bool run_scenario(struct command_line *line, const struct scenario *scenario,
                          const char *directory, struct outcome **ret_outcome, struct error *error)
 {
@@ -122,6 +157,7 @@ int command_run(struct command_line *line)
     struct phases phases;
     if (!scenario_load(&line->arena, kind, from_file ? line->operands[0] : NULL, line->flags,
                        line->flag_count, &scenario, &error) ||
+        !refuse_idle_flags(line, &scenario, &error) ||
         !phases_make(&line->arena, &scenario, &phases, &error) || !rig_check(&scenario, &error))
         return fail(line, EXIT_USAGE, &error);
     const char *directory = choose_directory(line, &scenario);
@@ -129,6 +165,7 @@ int command_run(struct command_line *line)
     run_catch_signals();
     if (!run_scenario(line, &scenario, directory, &outcome, &error))
         return fail(line, EXIT_RUNNING, &error);
+    take_load(&scenario, outcome);
     bool written = write_all(line, &scenario, outcome, directory, &error);
     bool good = outcome_good(outcome);
     outcome_destroy(&outcome);

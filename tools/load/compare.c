@@ -198,6 +198,8 @@ static const char *judge(const struct metric *metric, double a, double b, double
     double allowed = tolerance * fabs(a);
     if (fabs(worse) <= metric->floor || fabs(worse) <= allowed)
         return "same";
+    if (isinf(noise))
+        return "too few";
     if (fabs(worse) <= noise * fmin(fabs(a), fabs(b)))
         return "noise";
     return worse > 0 ? "worse" : "better";
@@ -353,7 +355,8 @@ int compare_results(const char *a_path, const char *b_path, double tolerance, FI
         const char *verdict = json_string_value(json_object_get(row, "verdict"));
         worse += strcmp(verdict, "worse") == 0;
         better += strcmp(verdict, "better") == 0;
-        judged += strcmp(verdict, "info") != 0 && strcmp(verdict, "missing") != 0;
+        judged += strcmp(verdict, "info") != 0 && strcmp(verdict, "missing") != 0 &&
+                  strcmp(verdict, "too few") != 0;
         print_row(out, row);
     }
     fprintf(out, "worse=%u better=%u judged=%u tolerance=%g\n", worse, better, judged, tolerance);

@@ -201,6 +201,12 @@ void measure_window(const struct window *window, struct outcome *outcome)
     double branches = scenario->databases > 1 ? (double)scenario->databases : 1;
     figures->expected_scrapes = (double)scenario->servers * branches * figures->seconds * 1e9 /
                                 (double)scenario->interval_ns;
+    /* Whose turn falls beside the window's ends differs by a few. */
+    double few = fmin((double)scenario->servers * branches, 10);
+    double seen = (double)(figures->scrapes + figures->skipped) + few;
+    figures->made_percent = fmin(100, 100 * seen / fmax(figures->expected_scrapes, few));
+    figures->left_out = (uint64_t)minus(b->left_out, a->left_out);
+    figures->interval_ns = scenario->interval_ns;
     figures->cpu_s = cpu_seconds(&first->collector_process, &last->collector_process);
     figures->cpu_cores = figures->cpu_s / figures->seconds;
     figures->cpu_us_per_point =
@@ -236,6 +242,20 @@ static int64_t count_lost(const struct sink_sample *sink, const struct sim_sampl
     return lost > 0 ? lost : 0;
 }
 
+/* What a count cannot see, it says. */
+static void note_hidden(uint64_t ledger_sample, const struct sink_sample *sink,
+                        const struct sim_sample *sim, struct outcome *outcome)
+{
+    if (sim->void_values > 0)
+        outcome_note(outcome,
+                     "%llu values were in answers that the simulator was told to cut off: of those "
+                     "the collector took some, so as many lost ones would not show",
+                     (unsigned long long)sim->void_values);
+    if (ledger_sample > 1 && (sink->doubled > 0 || outcome->figures.rejected > 0))
+        outcome_note(outcome, "points that came twice or were rejected can hide as many lost ones "
+                              "of the servers whose steps were not followed");
+}
+
 static void measure_ledger(uint64_t ledger_sample, const struct sink_sample *sink,
                            const struct sim_sample *sim, struct outcome *outcome)
 {
@@ -251,6 +271,7 @@ static void measure_ledger(uint64_t ledger_sample, const struct sink_sample *sin
                      (unsigned long long)ledger_sample);
     }
     figures->lost = count_lost(sink, sim, seen);
+    note_hidden(ledger_sample, sink, sim, outcome);
     figures->doubled = (int64_t)(sink->doubled - sink->excused);
     if (sink->excused > 0)
         outcome_note(outcome,

@@ -312,6 +312,10 @@ static bool within(const struct model *model, const struct model_load *load, str
     static const char *const names[] = {"none", "gzip", "zstd"};
     if (load->tables_group && !model->knows_tables)
         return error_set(error, "the model has seen no tables: fit it with groups core and tables");
+    if (load->databases > 1)
+        return error_set(error,
+                         "--databases: the model has seen one database a server, and most of "
+                         "a collection is per server: run the load itself");
     if (load->tls && !model->knows_tls)
         return error_set(error, "the model has seen no TLS: fit it with --tls runs");
     if (!model->knows_compression[load->compression])

@@ -161,7 +161,7 @@ bool model_read(struct model *model, const char *name, const char *text, struct 
     }
     json_decref(json);
     return good || error_set(error,
-                             "%s: no model of this version: make one with `pgweir-load fit --out "
-                             "MODEL.json`",
+                             "%s: no model of this version: make one with `pgweir-load fit "
+                             "--model MODEL.json`",
                              name);
 }

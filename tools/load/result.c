@@ -80,6 +80,8 @@ static json_t *summary_json(const struct outcome *outcome)
     set(json, "seconds", real(figures->seconds));
     set(json, "scrapes", json_integer((json_int_t)figures->scrapes));
     set(json, "expected_scrapes", real(figures->expected_scrapes));
+    set(json, "made_percent", real(figures->made_percent));
+    set(json, "left_out", json_integer((json_int_t)figures->left_out));
     set(json, "failed", json_integer((json_int_t)figures->failed));
     set(json, "partial", json_integer((json_int_t)figures->partial));
     set(json, "points", json_integer((json_int_t)figures->points));
@@ -159,13 +161,13 @@ static json_t *lists_json(const struct outcome *outcome, json_t *root)
                                         outcome->spans[i].from_s, "to_s", outcome->spans[i].to_s));
     for (size_t i = 0; i < outcome->step_count; i++) {
         const struct step *step = &outcome->steps[i];
-        json_array_append_new(steps, json_pack("{s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:o, s:b, s:s}",
-                                               "servers", (json_int_t)step->servers, "interval_s",
-                                               step->interval_s, "points_per_s", step->points_per_s,
-                                               "lag_p99_ms", step->lag_p99_ms, "age_p99_ms",
-                                               step->age_p99_ms, "cpu_cores", step->cpu_cores,
-                                               "rss_mib", step->rss_mib, "lost", whole(step->lost),
-                                               "ok", (int)step->ok, "why", step->why));
+        json_array_append_new(
+            steps, json_pack("{s:I, s:f, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:s}", "servers",
+                             (json_int_t)step->servers, "interval_s", step->interval_s,
+                             "points_per_s", real(step->points_per_s), "lag_p99_ms",
+                             real(step->lag_p99_ms), "age_p99_ms", real(step->age_p99_ms),
+                             "cpu_cores", real(step->cpu_cores), "rss_mib", real(step->rss_mib),
+                             "lost", whole(step->lost), "ok", (int)step->ok, "why", step->why));
     }
     for (uint32_t i = 0; i < outcome->check_count; i++)
         json_array_append_new(checks, json_pack("{s:s, s:b, s:s}", "name", outcome->checks[i].name,

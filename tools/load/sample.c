@@ -50,6 +50,7 @@ bool sample_read_metrics(const char *text, struct collector_sample *ret_sample)
         .scrapes_partial = metric(text, "pgweir_scrapes_total", "result=\"partial\""),
         .scrapes_failed = metric(text, "pgweir_scrapes_total", "result=\"failed\""),
         .scrapes_skipped = metric(text, "pgweir_scrapes_total", "result=\"skipped\""),
+        .left_out = metric(text, "pgweir_stretch_left_out_total", ""),
         .targets_up = metric(text, "pgweir_targets", "state=\"up\""),
         .connections = metric(text, "pgweir_connections", "state=\"open\""),
         .series = metric(text, "pgweir_attribute_sets", ""),

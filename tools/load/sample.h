@@ -10,6 +10,7 @@
 struct collector_sample {
     bool known;
     uint64_t scrapes_ok, scrapes_partial, scrapes_failed, scrapes_skipped;
+    uint64_t left_out; /* groups that were due, to spare the back end */
     uint64_t targets_up, connections, series;
     /* points, all exporters */
     uint64_t collected, recovered, delivered, queued, spooled, dropped, rejected;

@@ -28,6 +28,8 @@ static const struct {
     {"rejected", SLO_REJECTED, ""},
     {"skipped", SLO_SKIPPED, ""},
     {"failed", SLO_FAILED, ""},
+    {"made", SLO_MADE, "%"},
+    {"left_out", SLO_LEFT_OUT, ""},
     {"cpu", SLO_CPU, ""},
     {"cpu_per_point", SLO_CPU_PER_POINT, "us"},
     {"rss", SLO_RSS, "KiB"},
@@ -55,7 +57,7 @@ static const struct {
              {"s", "ms", 1e3},     {"m", "ms", 6e4},        {"min", "ms", 6e4}, {"ns", "us", 1e-3},
              {"us", "us", 1},      {"µs", "us", 1},         {"ms", "us", 1e3},  {"KiB", "KiB", 1},
              {"MiB", "KiB", 1024}, {"GiB", "KiB", 1 << 20}, {"", "", 1},        {"cores", "", 1},
-             {"core", "", 1}};
+             {"", "%", 1},         {"%", "%", 1},           {"core", "", 1}};
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -69,7 +71,8 @@ static const char *take_word(const char *at, char word[WORD_BYTES])
 {
     size_t bytes = 0;
     at += strspn(at, " \t\n");
-    while ((isalnum((unsigned char)*at) || *at == '_' || *at == '.' || (unsigned char)*at > 127) &&
+    while ((isalnum((unsigned char)*at) || *at == '_' || *at == '.' || *at == '%' ||
+            (unsigned char)*at > 127) &&
            bytes < WORD_BYTES - 1)
         word[bytes++] = *at++;
     word[bytes] = 0;
@@ -90,7 +93,7 @@ static bool find_figure(const char *word, size_t *ret_index, struct error *error
     return error_set(
         error,
         "\"%s\" is no figure%s%s%s; known are lag, age, scrape (with a quantile: \"lag "
-        "p99 < 100 ms\"), loss, doubled, rejected, skipped, failed, cpu, "
+        "p99 < 100 ms\"), loss, doubled, rejected, skipped, failed, made, left_out, cpu, "
         "cpu_per_point, rss, rss_per_server, points_per_s",
         word, near != NULL ? ": did you mean \"" : "", near != NULL ? near : "",
         near != NULL ? "\"?" : "");
@@ -197,6 +200,10 @@ double slo_value(const struct slo_condition *condition, const struct outcome *ou
         return known(figures_of->doubled);
     case SLO_REJECTED:
         return (double)figures_of->rejected;
+    case SLO_MADE:
+        return figures_of->made_percent;
+    case SLO_LEFT_OUT:
+        return (double)figures_of->left_out;
     case SLO_SKIPPED:
         return (double)(figures_of->skipped > figures_of->omitted ? figures_of->skipped
                                                                   : figures_of->omitted);

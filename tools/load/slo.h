@@ -21,6 +21,8 @@ enum slo_figure {
     SLO_REJECTED,
     SLO_SKIPPED,
     SLO_FAILED,
+    SLO_MADE, /* percent */
+    SLO_LEFT_OUT,
     SLO_CPU, /* cores */
     SLO_CPU_PER_POINT,
     SLO_RSS,

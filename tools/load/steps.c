@@ -18,12 +18,14 @@ enum { PATH_BYTES = 4096, RAMP_STEPS_MAX = 64 };
 
 /* What a collector that keeps up does; used where no condition is stated. */
 static const char default_slo[] = "age p99 < 2 s, lag p99 < 100 ms, loss = 0, doubled = 0";
+/* And in any case: what is never done has neither lag nor age. */
+static const char always_slo[] = "made >= 99 %, left_out = 0";
 
 struct stepper {
     const struct scenario *scenario;
     const char *directory;
     struct progress *progress;
-    struct slo slo;
+    struct slo slo, always;
     int64_t baseline_kib;
     struct outcome *best; /* of the largest load that held; else of the last step */
     bool best_ok;
@@ -40,6 +42,30 @@ static void stepper_init(struct stepper *stepper, const struct scenario *scenari
                                 .baseline_kib = scenario->rss_baseline_kib,
                                 .steps = outcome_create()};
     CHECK(slo_parse(scenario->slo != NULL ? scenario->slo : default_slo, &stepper->slo, &error));
+    CHECK(slo_parse(always_slo, &stepper->always, &error));
+}
+
+static const struct slo_condition *broken_of(const struct stepper *stepper,
+                                             const struct outcome *outcome)
+{
+    const struct slo_condition *broken = slo_broken(&stepper->slo, outcome);
+    return broken != NULL ? broken : slo_broken(&stepper->always, outcome);
+}
+
+/* A load that could not even be started, after others that could: the end of what is possible. */
+static void note_not_started(struct stepper *stepper, const struct scenario *scenario,
+                             const struct error *error)
+{
+    struct step *step = outcome_add_step(stepper->steps);
+    *step = (struct step){.servers = (uint64_t)scenario->servers,
+                          .interval_s = (double)scenario->interval_ns / (double)NS_PER_S,
+                          .points_per_s = (double)NAN,
+                          .lag_p99_ms = (double)NAN,
+                          .age_p99_ms = (double)NAN,
+                          .cpu_cores = (double)NAN,
+                          .rss_mib = (double)NAN,
+                          .lost = -1};
+    snprintf(step->why, sizeof step->why, "did not run: %.180s", error->text);
 }
 
 static void note_step(struct stepper *stepper, const struct scenario *scenario,
@@ -56,7 +82,7 @@ static void note_step(struct stepper *stepper, const struct scenario *scenario,
                           .rss_mib = figures->rss_mib,
                           .lost = figures->lost,
                           .ok = ok};
-    const struct slo_condition *broken = slo_broken(&stepper->slo, outcome);
+    const struct slo_condition *broken = broken_of(stepper, outcome);
     if (broken != NULL)
         snprintf(step->why, sizeof step->why, "%s is %.4g", broken->text,
                  slo_value(broken, outcome));
@@ -89,10 +115,16 @@ static bool run_step(struct stepper *stepper, uint64_t servers, uint64_t interva
                                         .title = title,
                                         .progress = stepper->progress};
     struct outcome *outcome = NULL;
-    if (!run_once(&request, &outcome, error))
-        return error_prefix(error, "step %zu, %llu servers: ", number, (unsigned long long)servers);
+    if (!run_once(&request, &outcome, error)) {
+        if (stepper->best == NULL || run_interrupted())
+            return error_prefix(error, "step %zu, %llu servers: ", number,
+                                (unsigned long long)servers);
+        note_not_started(stepper, &scenario, error);
+        *ret_ok = false;
+        return true;
+    }
     stepper->baseline_kib = (int64_t)(outcome->figures.rss_baseline_mib * 1024 + 0.5);
-    *ret_ok = outcome_good(outcome) && slo_broken(&stepper->slo, outcome) == NULL;
+    *ret_ok = outcome_good(outcome) && broken_of(stepper, outcome) == NULL;
     note_step(stepper, &scenario, outcome, *ret_ok);
     bool better = *ret_ok || !stepper->best_ok;
     if (better) {
@@ -114,6 +146,7 @@ static struct outcome *stepper_finish(struct stepper *stepper)
     stepper->steps->steps = NULL;
     outcome_destroy(&stepper->steps);
     slo_check(&stepper->slo, outcome);
+    slo_check(&stepper->always, outcome);
     return outcome;
 }
 

@@ -199,11 +199,16 @@ phases:
                 (["compare", "a", "b"], "a: "),
                 (["plan", "--servers", "10", "--model", "/nonexistent"], "/nonexistent"),
                 (["plan", "--servers", "10", "--groups", "sizes"], "the model knows core"),
+                (["plan", "--servers", "10", "--databases", "3"], "has seen one database"),
+                (["plan", "--servers", "10", "--shards", "2"], "--shards: the model knows no"),
+                (["knee", "--for", "60s"], "--for: a knee has steps: give --knee-step"),
+                (["ramp", "--servers", "9"], "--servers: a ramp tries many numbers"),
+                (["steady", "--outage-how", "reset"], "--outage-how: has no effect on a run"),
         ):
             done = self.load(*arguments)
             self.assertEqual((done.returncode, done.stdout), (2, ""), arguments)
             self.assertIn(message, done.stderr, arguments)
-        for command in ("", "steady", "run", "fit", "plan", "compare"):
+        for command in ("", "steady", "run", "knee", "ramp", "fit", "plan", "compare"):
             done = self.load(*command.split(), "--help")
             self.assertEqual((done.returncode, done.stderr), (0, ""))
             self.assertIn("Example", done.stdout)

@@ -213,7 +213,7 @@ static void test_sampled_books(void **state)
     measure_books(&scenario, 10, last, final, outcome);
     assert_int_equal(outcome->figures.lost, 16);
     assert_int_equal(outcome->figures.doubled, 5);
-    assert_int_equal(outcome->note_count, 2);
+    assert_int_equal(outcome->note_count, 3);
     outcome_destroy(&outcome);
     free(last);
 }

@@ -17,10 +17,12 @@ static void test_parsed(void **state)
     (void)state;
     struct slo slo;
     struct error error;
-    assert_true(slo_parse("age p99 < 2 s, lag p99.9<=100ms ,loss = 0, rss < 1.5 GiB, "
-                          "scrape max < 1 m, cpu_per_point < 300 ns, points_per_s >= 1e4",
-                          &slo, &error));
-    assert_int_equal(slo.count, 7);
+    assert_true(
+        slo_parse("age p99 < 2 s, lag p99.9<=100ms ,loss = 0, rss < 1.5 GiB, "
+                  "scrape max < 1 m, cpu_per_point < 300 ns, points_per_s >= 1e4, made >= 99 %, "
+                  "left_out = 0",
+                  &slo, &error));
+    assert_int_equal(slo.count, 9);
     const struct {
         enum slo_figure figure;
         double share;
@@ -34,6 +36,8 @@ static void test_parsed(void **state)
         {SLO_SCRAPE, 1, SLO_BELOW, 60000},
         {SLO_CPU_PER_POINT, 1, SLO_BELOW, 0.3},
         {SLO_POINTS_PER_S, 1, SLO_AT_LEAST, 1e4},
+        {SLO_MADE, 1, SLO_AT_LEAST, 99},
+        {SLO_LEFT_OUT, 1, SLO_EQUAL, 0},
     };
     for (uint32_t i = 0; i < slo.count; i++) {
         assert_int_equal(slo.conditions[i].figure, expected[i].figure);

@@ -7,7 +7,7 @@ const measures = [
     {key: "lag", name: "Schedule lag", what: "from when a collection was due to its first byte"},
     {key: "scrape", name: "Scrape", what: "first byte sent to last answer read"},
     {key: "delivery", name: "Delivery", what: "a request to the back end until its answer"},
-    {key: "age", name: "Age", what: "a point's own time to its arrival at the back end"},
+    {key: "age", name: "Age", what: "due until the back end had acknowledged it (a collector of your own: a point's own time to its arrival)"},
 ];
 const shares = [0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 0.9999, 0.99999];
 const NS_PER_MS = 1e6;
