@@ -142,7 +142,8 @@ class Weir(weir.Weir):
         collection goes on to give two points, that the server is down.)"""
         wait_for("all servers to be down", lambda: json.loads(
             self.get("/status")[1])["targets"]["up"] == 0, seconds)
-        self.wait_scrapes(2 * servers, seconds)
+        goal = self.value("pgweir_scrapes_total") + 2 * servers
+        wait_for("their last points", lambda: self.value("pgweir_scrapes_total") >= goal, seconds)
 
     def settled(self, sink, exporter="otlp_http", seconds=PATIENCE):
         """(metrics, the sink's report) of an instant when all is settled: nothing under way, and

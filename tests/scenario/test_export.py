@@ -358,12 +358,12 @@ class Dead(Case):
 
     def __init__(self):
         super().__init__()
-        self.folder = fleet.Folder()
+        self.folder, self.closed = fleet.Folder(), weir.Closed()
         self.more = fleet.FAST + (f"    sending_queue: {{queue_size: 4}}\n"
                                   f"    spool: {{directory: {self.folder.path}}}\n")
 
     def exporter(self):
-        return fleet.otlp(f"http://127.0.0.1:{weir.free_port()}", self.more, self.name)
+        return fleet.otlp(f"http://127.0.0.1:{self.closed.port}", self.more, self.name)
 
     def end(self):
         self.metrics = self.run.metrics()
@@ -372,6 +372,7 @@ class Dead(Case):
         test.assertEqual(self.dropped(), {})
         test.assertGreater(self.value("spooled_points"), 0)
         self.folder.__exit__()
+        self.closed.close()
 
 
 class Hanging(Dead):

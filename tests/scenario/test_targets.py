@@ -44,14 +44,15 @@ class Dead(weir.Test):
                 run.metrics())
 
     def test_dead_among_a_thousand(self):
-        silent, closed = Silent(), weir.free_port()
+        silent, closed = Silent(), weir.Closed()
         self.addCleanup(silent.close)
+        self.addCleanup(closed.close)
         with fleet.Sim(SERVERS) as sim, fleet.Sink() as sink:
             text = fleet.config(sim.port, SERVERS, fleet.otlp(sink.endpoint),
                                 interval=f"{INTERVAL}s")
             text = text.replace("    targets:\n", "    targets:\n"
                                 f"      - {{name: silent, endpoint: '127.0.0.1:{silent.port}'}}\n"
-                                f"      - {{name: closed, endpoint: '127.0.0.1:{closed}'}}\n")
+                                f"      - {{name: closed, endpoint: '127.0.0.1:{closed.port}'}}\n")
             text = text.replace("backoff_initial: 50ms, backoff_max: 200ms",
                                 "backoff_initial: 250ms, backoff_max: 4s, connect_timeout: 2s")
             with fleet.Weir(text) as run:
