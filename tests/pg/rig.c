@@ -61,7 +61,7 @@ bool rig_init(struct rig *rig, enum loop_kind kind)
     };
     rig->server = (struct server_settings){.tls.insecure = true, .connections = 2};
     rig->session = (struct session_settings){
-        .connect_timeout_ns = 2 * NS_PER_S,
+        .connect_timeout_ns = 20 * NS_PER_S,
         .statement_timeout_ns = 5 * NS_PER_S,
         .lock_timeout_ns = 100 * NS_PER_MS,
         .idle_in_transaction_session_timeout_ns = 10 * NS_PER_S,
@@ -176,7 +176,7 @@ static void turn(struct rig *rig, uint64_t until_ns)
 
 void rig_wait(struct rig *rig, struct rig_collection *collections, uint32_t count)
 {
-    uint64_t end_ns = clock_monotonic_ns() + 30 * NS_PER_S;
+    uint64_t end_ns = clock_monotonic_ns() + 60 * NS_PER_S;
     for (uint32_t i = 0; i < count; i++) {
         while (!collections[i].done) {
             CHECK(clock_monotonic_ns() < end_ns);

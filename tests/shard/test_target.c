@@ -92,7 +92,7 @@ static void bench_init(struct bench *bench, const char *const *databases, size_t
                    .databases = {databases, count},
                    .tls.insecure = true,
                    .connections = 2},
-        .session = {.connect_timeout_ns = 2 * NS_PER_S,
+        .session = {.connect_timeout_ns = 20 * NS_PER_S,
                     .statement_timeout_ns = 5 * NS_PER_S,
                     .lock_timeout_ns = 100 * NS_PER_MS,
                     .idle_in_transaction_session_timeout_ns = 10 * NS_PER_S,
