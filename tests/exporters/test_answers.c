@@ -439,7 +439,7 @@ static void test_refused(void **state)
     (void)state;
     struct rig rig;
     char text[512];
-    uint16_t port;
+    uint16_t port = 0;
     int fd = free_port_hold(&port);
     assert_true(fd >= 0);
     char url[64];

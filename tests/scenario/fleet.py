@@ -154,7 +154,10 @@ class Weir(weir.Weir):
             _, _, queued, spooled, _ = metrics.ledger(exporter)
             after = sink.report()
             same = before["requests"] == after["requests"]
-            return queued + spooled == 0 and same and (metrics, after)
+            # Nothing is on its way from a shard to the exporter, either.
+            given = metrics.get("pgweir_points_collected_total")
+            taken = metrics.get("pgweir_exporter_collected_points_total", exporter=exporter)
+            return queued + spooled == 0 and given == taken and same and (metrics, after)
         return wait_for(f"{exporter} to have settled all", still, seconds)
 
 

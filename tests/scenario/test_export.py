@@ -155,14 +155,15 @@ class Unauthorised(Case):
         fleet.wait_for("/health to tell", lambda: "authentication failed" in self.reason())
         fleet.wait_for("/status to tell", lambda: "authentication failed" == self.run.status(
             self.name)["limiter"]["circuit_breaker"])
-        before = self.sink.report()["requests"]
+        before, began = self.sink.report()["requests"], time.monotonic()
         time.sleep(2)
-        # A probe each 200 ms, with jitter and for good measure twice that.
         self.requests = self.sink.report()["requests"] - before
+        # A probe each 200 ms, with jitter and for good measure twice that.
+        self.most = 2 * (time.monotonic() - began) / 0.2 + 2
         self.sink.tell(fleet.WELL)
 
     def check(self, test, report):
-        test.assertLessEqual(self.requests, 20)
+        test.assertLessEqual(self.requests, self.most)
         test.assertGreater(report["phases"][0]["requests"], 0)
         test.assertGreater(self.value("circuit_breaker_trips_total"), 0)
 
@@ -453,7 +454,7 @@ class HiddenLimit(weir.Test):
     """A limit nobody was told of, which falls and rises, below a ceiling of ours. (Its size and
     what of it is used: perf/ and tests/control, with all the time it takes.)"""
 
-    CEILING = 25
+    CEILING, AT_ONCE = 25, 10  # the latter: num_consumers
     SCRIPT = """begin: request
 phases:
   - {name: wide, for: 4s, requests_per_s: 30}
@@ -484,10 +485,11 @@ phases:
         self.assertEqual(report["refused"], metrics.get("pgweir_exporter_throttled_requests_total"))
         self.assertGreater(phases["narrow"]["over_limit"], 0, "the limit was never met")
         self.assertLess(report["refused"], 0.2 * report["requests"])
-        self.assertEqual(phases["wide"]["over_limit"], 0)
+        # Sent evenly; but where a program stood still, all that was on its way arrives in a heap.
+        self.assertLessEqual(phases["wide"]["over_limit"], self.AT_ONCE)
         for name, phase in phases.items():
-            # Sent evenly; what waited on its way may arrive in a heap.
-            self.assertLessEqual(phase["peak_per_s"], 1.3 * self.CEILING, name)
+            self.assertLessEqual(phase["requests"],
+                                 1.1 * self.CEILING * phase["seconds"] + self.AT_ONCE, name)
         self.assertEqual(metrics.get("pgweir_exporter_circuit_breaker_trips_total"), 0)
 
 
