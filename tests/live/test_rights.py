@@ -45,7 +45,7 @@ class Rights(weir.Test):
             self.assertEqual(run.stop(), 0)
 
     def connections(self):
-        """Those to the server that are not closed on our side: a backend lingers until it notices."""
+        """Those to the server that are open on our side: a backend lingers until it notices."""
         with open("/proc/net/tcp") as file:
             rows = [line.split() for line in file][1:]
         return sum(row[2] == f"0100007F:{self.pg.port:04X}" and row[3] == "01" for row in rows)
