@@ -15,6 +15,7 @@
 #include <curl/curl.h>
 
 #include "base/clock.h"
+#include "tests/free_port.h"
 
 static bool destination(void *owner, uint32_t index, const char **ret_id, bool *ret_healthy,
                         char *ret_text, size_t text_bytes)
@@ -63,17 +64,6 @@ struct admin_sources scene_sources(struct scene *scene)
                                   .stopping = stopping,
                                   .destination_json = destination_json,
                                   .tuner_json = tuner_json};
-}
-
-unsigned free_port(void)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t bytes = sizeof address;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&address, bytes), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &bytes), 0);
-    close(fd);
-    return ntohs(address.sin_port);
 }
 
 void scene_start(struct scene *scene, size_t targets, const struct health_check_settings *settings)
@@ -162,7 +152,7 @@ void exchange(int fd, const char *request, char *answer, size_t answer_bytes)
     size_t used = 0;
     ssize_t got = send(fd, request, strlen(request), MSG_NOSIGNAL);
     struct pollfd wait = {.fd = fd, .events = POLLIN};
-    while (got > 0 && used + 1 < answer_bytes && poll(&wait, 1, 300) == 1) {
+    while (got > 0 && used + 1 < answer_bytes && poll(&wait, 1, used == 0 ? 3000 : 300) == 1) {
         got = recv(fd, answer + used, answer_bytes - used - 1, 0);
         used += got > 0 ? (size_t)got : 0;
     }

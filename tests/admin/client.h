@@ -34,7 +34,6 @@ void reply_free(struct reply *reply);
 /* A connected socket for requests no library would send. */
 int dial(const struct scene *scene);
 
-/* Sends and reads until the server closes or is silent for 0.3 s; the text received. */
+/* Sends and reads until the server closes or is silent, for 3 s, or 0.3 s in the middle of an
+ * answer; the text received. */
 void exchange(int fd, const char *request, char *answer, size_t answer_bytes);
-
-unsigned free_port(void);

@@ -272,7 +272,7 @@ uint64_t rig_value(const struct rig *rig, uint32_t destination, enum telemetry_v
 void rig_wait(const struct rig *rig, uint32_t destination, enum telemetry_value value,
               uint64_t least)
 {
-    uint64_t deadline_ns = clock_monotonic_ns() + 10 * NS_PER_S;
+    uint64_t deadline_ns = clock_monotonic_ns() + 30 * NS_PER_S;
     while (rig_value(rig, destination, value) < least) {
         if (clock_monotonic_ns() > deadline_ns)
             fail_msg("%s stays at %llu, %llu wanted", telemetry_values[value].name,
@@ -285,7 +285,7 @@ void rig_wait(const struct rig *rig, uint32_t destination, enum telemetry_value 
 void rig_wait_idle(const struct rig *rig, uint32_t destination)
 {
     rig_wait(rig, destination, TELEMETRY_POINTS_COLLECTED_FOR, rig->pushed);
-    uint64_t deadline_ns = clock_monotonic_ns() + 10 * NS_PER_S;
+    uint64_t deadline_ns = clock_monotonic_ns() + 30 * NS_PER_S;
     while (rig_value(rig, destination, TELEMETRY_POINTS_QUEUED) > 0) {
         if (clock_monotonic_ns() > deadline_ns)
             fail_msg("points stay queued");

@@ -46,7 +46,7 @@ void rig_fini(struct rig *rig);
  * more, they are seen where they went. */
 uint64_t rig_value(const struct rig *rig, uint32_t destination, enum telemetry_value value);
 
-/* Waits until the counter is at least `least`; fails the test after 10 s. */
+/* Waits until the counter is at least `least`; fails the test after 30 s. */
 void rig_wait(const struct rig *rig, uint32_t destination, enum telemetry_value value,
               uint64_t least);
 void rig_wait_idle(const struct rig *rig, uint32_t destination); /* nothing queued any more */

@@ -27,8 +27,10 @@ struct server {
     SSL_CTX *tls;
     pthread_t acceptor, threads[THREADS_MAX];
     uint32_t thread_count;
-    atomic_bool released, stopping;
+    atomic_bool stopping;
     pthread_mutex_t lock; /* of what follows */
+    pthread_cond_t moved; /* released or stopping: those who wait do so without a turn of theirs */
+    bool released;
     uint32_t requests, connections;
     uint64_t request_ns[REQUESTS_MAX];
     char head[HEAD_MAX];
@@ -110,12 +112,14 @@ static const struct server_step *note_request(struct server *server, const char 
 
 static void pause_before(struct server *server, const struct server_step *step)
 {
-    for (uint32_t i = 0; i < step->delay_ms || (step->held && !atomic_load(&server->released));
-         i++) {
-        if (atomic_load(&server->stopping))
-            return;
-        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-    }
+    uint64_t end_ns = clock_monotonic_ns() + step->delay_ms * NS_PER_MS;
+    struct timespec end = {(time_t)(end_ns / NS_PER_S), (long)(end_ns % NS_PER_S)};
+    pthread_mutex_lock(&server->lock);
+    while (!atomic_load(&server->stopping) && clock_monotonic_ns() < end_ns)
+        pthread_cond_timedwait(&server->moved, &server->lock, &end);
+    while (!atomic_load(&server->stopping) && step->held && !server->released)
+        pthread_cond_wait(&server->moved, &server->lock);
+    pthread_mutex_unlock(&server->lock);
 }
 
 /* False: the connection ends. */
@@ -203,6 +207,11 @@ struct server *server_start(const struct server_step *steps, uint32_t step_count
     server->step_count = step_count;
     signal(SIGPIPE, SIG_IGN); /* of SSL_write; the worker blocks signals itself */
     pthread_mutex_init(&server->lock, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&server->moved, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     if (cert_file != NULL) {
         server->tls = SSL_CTX_new(TLS_server_method());
         CHECK(SSL_CTX_use_certificate_chain_file(server->tls, cert_file) == 1);
@@ -227,18 +236,25 @@ void server_ask_certificate(struct server *server, const char *ca_file)
 
 void server_release(struct server *server)
 {
-    atomic_store(&server->released, true);
+    pthread_mutex_lock(&server->lock);
+    server->released = true;
+    pthread_cond_broadcast(&server->moved);
+    pthread_mutex_unlock(&server->lock);
 }
 
 void server_stop(struct server **ret_server)
 {
     struct server *server = *ret_server;
+    pthread_mutex_lock(&server->lock);
     atomic_store(&server->stopping, true);
+    pthread_cond_broadcast(&server->moved);
+    pthread_mutex_unlock(&server->lock);
     pthread_join(server->acceptor, NULL);
     for (uint32_t i = 0; i < server->thread_count; i++)
         pthread_join(server->threads[i], NULL);
     close(server->listen_fd);
     SSL_CTX_free(server->tls);
+    pthread_cond_destroy(&server->moved);
     pthread_mutex_destroy(&server->lock);
     free(server);
     *ret_server = NULL;

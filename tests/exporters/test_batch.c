@@ -141,7 +141,7 @@ static void test_age(void **state)
     rig_push(&rig, 10, 0);
     rig_wait(&rig, 0, TELEMETRY_POINTS_DELIVERED, 10);
     uint64_t waited_ns = clock_monotonic_ns() - before_ns;
-    assert_in_range(waited_ns, 95 * NS_PER_MS, 2000 * NS_PER_MS);
+    assert_in_range(waited_ns, 95 * NS_PER_MS, 8 * NS_PER_S);
     rig_fini(&rig);
 }
 

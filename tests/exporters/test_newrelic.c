@@ -183,7 +183,7 @@ static void test_too_old(void **state)
                                  "endpoint",
                                  url,
                                  "spool.age",
-                                 "1s",
+                                 "4s",
                                  "retry_on_failure.initial_interval",
                                  "200ms",
                                  "retry_on_failure.max_interval",

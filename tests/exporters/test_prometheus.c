@@ -19,19 +19,9 @@
 #include "base/clock.h"
 #include "exporters/exporter.h"
 #include "tests/exporters/rig.h"
+#include "tests/free_port.h"
 
 enum { PAGE_POINTS = 32 };
-
-static unsigned free_port(void)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t bytes = sizeof address;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&address, bytes), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &bytes), 0);
-    close(fd);
-    return ntohs(address.sin_port);
-}
 
 struct place {
     unsigned port;

@@ -87,8 +87,8 @@ static void test_overflow_of_retries(void **state)
     rig_wait(&rig, 0, TELEMETRY_POINTS_DELIVERED, POINTS); /* the new one went out */
     assert_int_equal(rig_value(&rig, 0, TELEMETRY_DROPPED_QUEUE_FULL), POINTS);
     uint64_t before_ns = clock_monotonic_ns();
-    assert_false(rig_stop(&rig, 8000)); /* no use to wait: the retry is due long after */
-    assert_true(clock_monotonic_ns() - before_ns < 2000 * NS_PER_MS);
+    assert_false(rig_stop(&rig, 20000)); /* no use to wait: the retry is due long after */
+    assert_true(clock_monotonic_ns() - before_ns < 10 * NS_PER_S);
     assert_int_equal(rig_value(&rig, 0, TELEMETRY_DROPPED_STOP), POINTS);
     rig_fini(&rig);
     server_stop(&server);
@@ -115,7 +115,7 @@ static void test_isolation(void **state)
 {
     (void)state;
     static const struct server_step good[] = {{.status = 200}};
-    static const struct server_step hanging[] = {{.status = 200, .delay_ms = 60000}};
+    static const struct server_step hanging[] = {{.status = 200, .held = true}};
     struct rig rig;
     char url[64], hanging_url[64], text[256];
     struct server *server = server_start(good, 1, NULL, NULL);
@@ -123,7 +123,7 @@ static void test_isolation(void **state)
     format_url(url, server);
     format_url(hanging_url, slow);
     const char *const dead[] = {"endpoint", "http://127.0.0.1:1", NULL};
-    const char *const hangs[] = {"endpoint", hanging_url, NULL};
+    const char *const hangs[] = {"endpoint", hanging_url, "timeout", "1h", NULL};
     const char *const works[] = {"endpoint", url, "compression", "zstd", NULL};
     const char *const file[] = {"path", "/dev/null", NULL};
     rig_init(&rig);
@@ -132,12 +132,12 @@ static void test_isolation(void **state)
     rig_add(&rig, &otlp_http_exporter.component, works);
     rig_add(&rig, &file_exporter.component, file);
     rig_start(&rig);
-    uint64_t before_ns = clock_monotonic_ns();
     for (int i = 0; i < 50; i++)
         rig_push(&rig, POINTS, 0);
     rig_wait_idle(&rig, 2);
     rig_wait_idle(&rig, 3);
-    assert_true(clock_monotonic_ns() - before_ns < 3000 * NS_PER_MS);
+    rig_wait(&rig, 0, TELEMETRY_POINTS_COLLECTED_FOR, 50 * POINTS);
+    rig_wait(&rig, 1, TELEMETRY_POINTS_COLLECTED_FOR, 50 * POINTS);
     for (uint32_t i = 0; i < 4; i++)
         rig_check_books(rig.sets[i]);
     assert_int_equal(rig_value(&rig, 2, TELEMETRY_POINTS_DELIVERED), 50 * POINTS);
@@ -181,12 +181,13 @@ static void test_drain(void **state)
 static void test_drain_deadline(void **state)
 {
     (void)state;
-    static const struct server_step steps[] = {{.status = 200}, {.status = 200, .delay_ms = 60000}};
+    static const struct server_step steps[] = {{.status = 200}, {.status = 200, .held = true}};
     struct rig rig;
     char url[64];
     struct server *server = server_start(steps, 2, NULL, NULL);
     format_url(url, server);
-    const char *const pairs[] = {"endpoint", url, "sending_queue.enabled", "false", NULL};
+    const char *const pairs[] = {"endpoint", url, "sending_queue.enabled", "false", "timeout",
+                                 "1h",       NULL};
     rig_init(&rig);
     rig_add(&rig, &otlp_http_exporter.component, pairs);
     rig_start(&rig);
@@ -197,7 +198,7 @@ static void test_drain_deadline(void **state)
     uint64_t before_ns = clock_monotonic_ns();
     assert_false(rig_stop(&rig, 200));
     uint64_t waited_ns = clock_monotonic_ns() - before_ns;
-    assert_in_range(waited_ns, 190 * NS_PER_MS, 1500 * NS_PER_MS);
+    assert_in_range(waited_ns, 190 * NS_PER_MS, 30 * NS_PER_S);
     assert_int_equal(rig_value(&rig, 0, TELEMETRY_DROPPED_STOP), 2 * POINTS);
     rig_fini(&rig);
     server_stop(&server);

@@ -268,12 +268,8 @@ static void test_order(void **state)
     struct rig rig;
     char directory[] = "/tmp/pgweir-dump-XXXXXX";
     char *script = write_script("phases:\n"
-                                "  - name: bad\n"
-                                "    for: 1s\n"
-                                "    latency: {uniform: [0ms, 20ms]}\n"
-                                "    faults: [{do: status, status: 500, share: 0.3}]\n"
-                                "  - name: good\n"
-                                "    latency: {uniform: [0ms, 5ms]}\n");
+                                "  - latency: {uniform: [0ms, 10ms]}\n"
+                                "    faults: [{do: status, status: 500, every: 3, first: 60}]\n");
     assert_non_null(mkdtemp(directory));
     sink_start(&sink, sink_program, ARGUMENTS("--script", script, "--dump", directory));
     start(&rig, sink.url,

@@ -94,12 +94,19 @@ class Delta(weir.Test):
                 pg.stop()
                 pg.start()
                 work(pg, 1.5)
-                cls.metrics = run.metrics()
+                # Both drop the same, each at its own pace: read when neither is behind.
+                cls.metrics = weir.wait_for("books of equal drops", lambda: cls.same(run.metrics()))
                 if run.stop() != 0:
                     raise AssertionError(f"exit code {run.process.returncode}")
             cls.sums = series_of(os.path.join(files.path, "sums"))
             cls.deltas = series_of(os.path.join(files.path, "deltas"))
             cls.arrived = sink.points()
+
+    @staticmethod
+    def same(metrics):
+        first, second = (metrics.get("pgweir_exporter_dropped_points_total", exporter=exporter)
+                         for exporter in ("file/deltas", "newrelic"))
+        return metrics if first == second else None
 
     def counters(self):
         return [key for key in self.sums if key[0] in (MONOTONIC, HISTOGRAM)]

@@ -71,11 +71,12 @@ class Once(weir.Test):
             at = end + len(text[end:]) - len(text[end:].lstrip())
 
     def test_failures_are_said(self):
-        wrong = weir.secret("wrong")
+        wrong, closed = weir.secret("wrong"), weir.Closed()
+        self.addCleanup(closed.close)
         for dsn, words in (
                 (self.pg.dsn("app", password=wrong), ["password authentication failed"]),
                 (self.pg.dsn("nosuch"), ["nosuch"]),
-                (f"postgresql://monitor@127.0.0.1:{weir.free_port()}/postgres", ["refused"]),
+                (f"postgresql://monitor@127.0.0.1:{closed.port}/postgres", ["refused"]),
                 ("postgresql://monitor@nosuch.invalid/postgres", ["nosuch.invalid"])):
             with self.subTest(words[0]):
                 code, _, err = weir.once("once", dsn, seconds=60)

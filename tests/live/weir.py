@@ -53,9 +53,35 @@ def secret(prefix="pw"):
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A port of 127.0.0.1 that nobody uses. It lies below those that the kernel gives to sockets by
+    itself: however long it takes until its server binds it, no connection got it meanwhile."""
+    chance = secrets.SystemRandom()  # not of a test's seed: others that run beside draw, too
+    for _ in range(1000):
+        port = chance.randrange(20000, 32000)
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no free TCP port between 20000 and 32000")
+
+
+class Closed:
+    """A port where nobody listens, kept until close(): who binds it with SO_REUSEADDR, as servers
+    do, can listen there, and nobody else is given it."""
+
+    def __init__(self):
+        self.socket = socket.socket()
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind(("127.0.0.1", free_port()))
+        self.port = self.socket.getsockname()[1]
+
+    def close(self):
+        self.socket.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
 
 
 def wait_for(what, condition, seconds=20.0, step=0.05):
@@ -425,9 +451,11 @@ class Weir(Program):
             "pgweir_exporter_delivered_points_total", **labels) >= points, seconds)
 
     def wait_scrapes(self, count, seconds=20):
-        """Until `count` more collections were finished than now."""
+        """Until `count` more collections gave points than now: some of them at least."""
         def scrapes():
-            return self.metrics().get("pgweir_scrapes_total")
+            metrics = self.metrics()
+            return sum(metrics.get("pgweir_scrapes_total", result=result)
+                       for result in ("ok", "partial"))
         goal = scrapes() + count
         wait_for(f"{count} more collections", lambda: scrapes() >= goal, seconds)
 
@@ -680,12 +708,14 @@ def otlp(sink, more=""):
 
 
 def server(cluster, more="", interval="1s", databases=None):
-    """The receiver's settings for one server."""
+    """The receiver's settings for one server. (Without a timeout an interval is each collection's
+    deadline, and a busy machine misses one that is short.)"""
     text = f"""    endpoint: {cluster.endpoint}
     username: monitor
     password: {cluster.password}
     collection_interval: {interval}
     initial_delay: 100ms
+    timeout: 20s
     tls:
       insecure: true
 """

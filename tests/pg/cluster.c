@@ -20,6 +20,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/free_port.h"
+
 static void die(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 
 static void die(const char *format, ...)
@@ -114,18 +116,6 @@ static void write_file(const struct cluster *cluster, const char *name, const ch
         die("chown %s: %s", path, strerror(errno));
 }
 
-static uint16_t free_port(void)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t bytes = sizeof address;
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    if (fd < 0 || bind(fd, (const struct sockaddr *)&address, bytes) != 0 ||
-        getsockname(fd, (struct sockaddr *)&address, &bytes) != 0)
-        die("no free port: %s", strerror(errno));
-    close(fd);
-    return ntohs(address.sin_port);
-}
-
 void cluster_configure(const struct cluster *cluster, const char *settings)
 {
     char text[2048];
@@ -166,6 +156,8 @@ void cluster_create(struct cluster *cluster, const char *settings)
         die("initdb failed");
     }
     cluster->port = free_port();
+    if (cluster->port == 0)
+        die("no free port");
     cluster_configure(cluster, settings);
     cluster_hba(cluster, "");
     cluster_start(cluster);

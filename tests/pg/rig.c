@@ -5,6 +5,7 @@
 #include <libpq-fe.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/check.h"
@@ -61,7 +62,7 @@ bool rig_init(struct rig *rig, enum loop_kind kind)
     };
     rig->server = (struct server_settings){.tls.insecure = true, .connections = 2};
     rig->session = (struct session_settings){
-        .connect_timeout_ns = 2 * NS_PER_S,
+        .connect_timeout_ns = 20 * NS_PER_S,
         .statement_timeout_ns = 5 * NS_PER_S,
         .lock_timeout_ns = 100 * NS_PER_MS,
         .idle_in_transaction_session_timeout_ns = 10 * NS_PER_S,
@@ -176,7 +177,7 @@ static void turn(struct rig *rig, uint64_t until_ns)
 
 void rig_wait(struct rig *rig, struct rig_collection *collections, uint32_t count)
 {
-    uint64_t end_ns = clock_monotonic_ns() + 30 * NS_PER_S;
+    uint64_t end_ns = clock_monotonic_ns() + 60 * NS_PER_S;
     for (uint32_t i = 0; i < count; i++) {
         while (!collections[i].done) {
             CHECK(clock_monotonic_ns() < end_ns);
@@ -197,6 +198,21 @@ void rig_run_ms(struct rig *rig, uint64_t ms)
     uint64_t end_ns = clock_monotonic_ns() + ms * NS_PER_MS;
     while (clock_monotonic_ns() < end_ns)
         turn(rig, end_ns);
+}
+
+void rig_check_waited(const struct rig_collection *collection, const char *words, double least_s,
+                      const char *more_words)
+{
+    const char *at = strstr(collection->error, words);
+    char *end = NULL;
+    double said_s = at != NULL ? strtod(at + strlen(words), &end) : 0;
+    double took_s = (double)(collection->done_ns - collection->asked_ns) / 1e9;
+    bool right = at != NULL && said_s > least_s - 0.06 && said_s < took_s + 0.06 &&
+                 strncmp(end, more_words, strlen(more_words)) == 0;
+    if (!right)
+        fprintf(stderr, "after %.3f s, not \"%s%.1f%s\": %s\n", took_s, words, least_s, more_words,
+                collection->error);
+    CHECK(right);
 }
 
 uint64_t rig_value(const struct rig *rig, enum telemetry_value value)

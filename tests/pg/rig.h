@@ -60,6 +60,11 @@ void rig_wait(struct rig *rig, struct rig_collection *collections, uint32_t coun
 void rig_collect(struct rig *rig, struct rig_collection *collection, const char *database,
                  uint64_t timeout_ms);
 void rig_run_ms(struct rig *rig, uint64_t ms);
+
+/* The error says `words`, then how many seconds it took, `least_s` or, on a busy machine, more,
+ * then `more_words`. */
+void rig_check_waited(const struct rig_collection *collection, const char *words, double least_s,
+                      const char *more_words);
 uint64_t rig_value(const struct rig *rig, enum telemetry_value value);
 
 /* Open descriptors of this process. */

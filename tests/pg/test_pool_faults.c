@@ -60,7 +60,7 @@ static void pool_on(uint16_t port)
 static void collect_until_good(struct rig_collection *c)
 {
     for (int i = 0; i < 40; i++) {
-        rig_collect(&rig, c, NULL, 2000);
+        rig_collect(&rig, c, NULL, 20000);
         if (c->outcome == COLLECTION_OK)
             return;
         rig_run_ms(&rig, 100);
@@ -81,7 +81,7 @@ static void test_server_full(void **state)
         others[count] = PQconnectdb(dsn);
     } while (PQstatus(others[count++]) == CONNECTION_OK && count < 40);
     rig_pool_dsn(&rig, "%s", dsn);
-    rig_collect(&rig, &c, NULL, 3000);
+    rig_collect(&rig, &c, NULL, 20000);
     assert_int_equal(c.outcome, COLLECTION_FAILED);
     assert_has(c.error, "(53300): free connections on the server or raise its max_connections");
     while (count > 0)
@@ -106,16 +106,21 @@ static void test_server_starting_up(void **state)
         rig_run_ms(&rig, 100);
     }
     assert_has(c.error, "(57P03): the server is starting up or shutting down; it is tried again");
-    /* Asked for 40 times a second, tried after 0.1 s, 0.2 s, 0.4 s, … only. */
-    uint64_t failed = rig_value(&rig, TELEMETRY_CONNECTS_FAILED);
-    uint64_t until_ns = clock_monotonic_ns() + NS_PER_S;
-    while (clock_monotonic_ns() < until_ns) {
+    /* Asked for 40 times a second, tried after 0.1 s, 0.2 s, 0.4 s, … only, less a quarter. */
+    pool_on(cluster.port);
+    uint64_t begun_ns = clock_monotonic_ns(), wait_ns = 0, failed_before, failed;
+    failed_before = rig_value(&rig, TELEMETRY_CONNECTS_FAILED);
+    for (failed = 0; failed < 4;) {
         rig_collect(&rig, &c, NULL, 10);
         assert_int_equal(c.outcome, COLLECTION_FAILED);
         rig_run_ms(&rig, 15);
+        uint64_t now_failed = rig_value(&rig, TELEMETRY_CONNECTS_FAILED) - failed_before;
+        for (; failed < now_failed; failed++) {
+            assert_true(clock_monotonic_ns() - begun_ns >= wait_ns);
+            wait_ns += (75 * NS_PER_MS) << failed;
+        }
+        assert_true(clock_monotonic_ns() - begun_ns < 60 * NS_PER_S);
     }
-    failed = rig_value(&rig, TELEMETRY_CONNECTS_FAILED) - failed;
-    assert_in_range(failed, 1, 4);
     assert_has(c.error, "57P03");
     cluster_stop(&cluster, SIGQUIT);
     cluster_standby(&cluster, false);
@@ -132,14 +137,14 @@ static void test_promotion(void **state)
     cluster_standby(&cluster, true);
     cluster_start(&cluster);
     pool_on(cluster.port);
-    rig_collect(&rig, &c, NULL, 3000);
+    rig_collect(&rig, &c, NULL, 20000);
     assert_string_equal(c.error, "");
     assert_ptr_equal(rig.identified_plan, &rig.standby_plan);
     assert_int_equal(rig.identified, 1);
     cluster_sql(&cluster, "postgres", "SELECT pg_promote()::int");
     /* The server says so itself, at the end of the first collection after it. */
     for (int i = 0; i < 3; i++) {
-        rig_collect(&rig, &c, NULL, 3000);
+        rig_collect(&rig, &c, NULL, 20000);
         assert_string_equal(c.error, "");
     }
     assert_int_equal(rig.identified, 2);
@@ -152,7 +157,7 @@ static void test_restart_between_collections(void **state)
     (void)state;
     struct rig_collection c;
     pool_on(cluster.port);
-    rig_collect(&rig, &c, NULL, 3000);
+    rig_collect(&rig, &c, NULL, 20000);
     uint64_t start_ns = rig.server_start_ns;
     cluster_stop(&cluster, SIGINT);
     rig_collect(&rig, &c, NULL, 1000);
@@ -170,17 +175,22 @@ static void test_backend_crash(void **state)
     (void)state;
     static const struct rig_query queries[] = {
         {.name = "first", .sql = "SELECT 1"},
-        {.name = "long", .sql = "SELECT 1 FROM pg_sleep(3)"},
+        {.name = "long", .sql = "SELECT 1 FROM pg_sleep(60)"},
         {0},
     };
     struct rig_collection c;
     rig_plan(&rig, queries);
     pool_on(cluster.port);
-    rig_ask(&rig, &c, NULL, 5000);
-    rig_run_ms(&rig, 300);
-    int64_t pid = cluster_sql(&cluster, "postgres",
-                              "SELECT pid FROM pg_stat_activity WHERE application_name = 'pgweir'");
-    assert_true(pid > 1);
+    rig.session.statement_timeout_ns = 0;
+    rig_ask(&rig, &c, NULL, 20000);
+    int64_t pid = 0;
+    while (pid == 0) {
+        assert_false(c.done);
+        rig_run_ms(&rig, 20);
+        pid = cluster_sql(&cluster, "postgres",
+                          "SELECT pid FROM pg_stat_activity WHERE application_name = 'pgweir' "
+                          "AND wait_event = 'PgSleep'");
+    }
     kill((pid_t)pid, SIGKILL);
     rig_wait(&rig, &c, 1);
     assert_int_equal(c.outcome, COLLECTION_FAILED);
@@ -197,23 +207,21 @@ static void test_frozen_server(void **state)
 {
     (void)state;
     struct rig_collection c;
-    rig.session.connect_timeout_ns = 400 * NS_PER_MS;
+    rig.session.connect_timeout_ns = 2 * NS_PER_S;
     pool_on(cluster.port);
-    rig_collect(&rig, &c, NULL, 3000);
-    assert_int_equal(c.outcome, COLLECTION_OK);
+    collect_until_good(&c);
     cluster_signal_all(&cluster, SIGSTOP);
     /* Frozen under a session: its deadline closes it. */
     rig_collect(&rig, &c, NULL, 200);
     assert_int_equal(c.outcome, COLLECTION_FAILED);
-    assert_has(c.error, "no answer within 0.2 s");
-    assert_true(c.done_ns - c.asked_ns < 600 * NS_PER_MS);
+    rig_check_waited(&c, "no answer within ", 0.2, " s from query");
+    assert_true(c.done_ns - c.asked_ns < 10 * NS_PER_S);
     /* Frozen for a newcomer: the kernel takes the connection, nobody answers. */
-    rig_collect(&rig, &c, NULL, 3000);
+    rig_collect(&rig, &c, NULL, 20000);
     assert_int_equal(c.outcome, COLLECTION_FAILED);
-    assert_has(c.error, "no answer to the connection attempt within 0.4 s");
-    assert_true(c.done_ns - c.asked_ns < NS_PER_S);
+    rig_check_waited(&c, "no answer to the connection attempt within ", 2, " s: check endpoint");
+    assert_true(c.done_ns - c.asked_ns < 10 * NS_PER_S);
     cluster_signal_all(&cluster, SIGCONT);
-    rig.session.connect_timeout_ns = 2 * NS_PER_S;
     collect_until_good(&c);
     assert_int_equal(rig_value(&rig, TELEMETRY_CLOSED_DEADLINE), 1);
 }
@@ -269,7 +277,7 @@ static void test_cut_anywhere(void **state)
         atomic_store(&proxy.cut_bytes, bytes);
         rig.session.backoff_initial_ns = NS_PER_MS;
         pool_on(proxy.port);
-        rig_collect(&rig, &c, NULL, 3000);
+        rig_collect(&rig, &c, NULL, 20000);
         assert_int_equal(c.outcome, COLLECTION_FAILED);
         assert_true(c.rows == 0 || c.rows == 1 || c.rows == 1001);
         atomic_store(&proxy.mode, PROXY_PASS);
@@ -302,7 +310,7 @@ static void test_one_probe(void **state)
     cluster_stop(&cluster, SIGINT);
     pool_on(cluster.port);
     assert_breaker(1, 0, 0);
-    rig_collect(&rig, &c, NULL, 3000);
+    rig_collect(&rig, &c, NULL, 20000);
     assert_int_equal(c.outcome, COLLECTION_FAILED);
     assert_breaker(0, 1, 0);
     for (int pause = 0; pause < 3; pause++) {
@@ -339,11 +347,11 @@ static void test_server_and_database(void **state)
     struct rig_collection c;
     rig.session.backoff_initial_ns = 50 * NS_PER_MS;
     pool_on(cluster.port);
-    rig_collect(&rig, &c, "late", 3000);
+    rig_collect(&rig, &c, "late", 20000);
     assert_has(c.error, "3D000");
     assert_breaker(1, 0, 0);
     cluster_stop(&cluster, SIGINT);
-    rig_collect(&rig, &c, "late", 3000);
+    rig_collect(&rig, &c, "late", 20000);
     assert_int_equal(c.outcome, COLLECTION_FAILED);
     assert_breaker(0, 1, 0);
     cluster_start(&cluster);
@@ -352,7 +360,7 @@ static void test_server_and_database(void **state)
     assert_breaker(1, 0, 0);
     cluster_sql(&cluster, "postgres", "CREATE DATABASE late");
     for (int i = 0; i < 40 && c.outcome != COLLECTION_OK; i++) {
-        rig_collect(&rig, &c, "late", 3000);
+        rig_collect(&rig, &c, "late", 20000);
         rig_run_ms(&rig, 50);
     }
     assert_string_equal(c.error, "");
@@ -368,7 +376,7 @@ static void test_probe_cut_short(void **state)
     rig.session.backoff_initial_ns = 50 * NS_PER_MS;
     cluster_stop(&cluster, SIGINT);
     pool_on(cluster.port);
-    rig_collect(&rig, &c, NULL, 3000);
+    rig_collect(&rig, &c, NULL, 20000);
     assert_breaker(0, 1, 0);
     cluster_start(&cluster);
     cluster_signal_all(&cluster, SIGSTOP); /* takes connections, answers nothing */

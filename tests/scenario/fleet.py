@@ -142,7 +142,8 @@ class Weir(weir.Weir):
         collection goes on to give two points, that the server is down.)"""
         wait_for("all servers to be down", lambda: json.loads(
             self.get("/status")[1])["targets"]["up"] == 0, seconds)
-        self.wait_scrapes(2 * servers, seconds)
+        goal = self.value("pgweir_scrapes_total") + 2 * servers
+        wait_for("their last points", lambda: self.value("pgweir_scrapes_total") >= goal, seconds)
 
     def settled(self, sink, exporter="otlp_http", seconds=PATIENCE):
         """(metrics, the sink's report) of an instant when all is settled: nothing under way, and
@@ -153,7 +154,10 @@ class Weir(weir.Weir):
             _, _, queued, spooled, _ = metrics.ledger(exporter)
             after = sink.report()
             same = before["requests"] == after["requests"]
-            return queued + spooled == 0 and same and (metrics, after)
+            # Nothing is on its way from a shard to the exporter, either.
+            given = metrics.get("pgweir_points_collected_total")
+            taken = metrics.get("pgweir_exporter_collected_points_total", exporter=exporter)
+            return queued + spooled == 0 and given == taken and same and (metrics, after)
         return wait_for(f"{exporter} to have settled all", still, seconds)
 
 

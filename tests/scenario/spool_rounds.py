@@ -23,7 +23,8 @@ import weir
 
 SERVERS = 3
 AWAY = "phases: [{connections: refuse}]\n"
-SLOW = "phases: [{latency: {uniform: [1ms, 100ms]}}]\n"  # so that a kill finds requests in flight
+# So that a kill finds requests in flight and, however late it comes, something that is left.
+SLOW = "phases: [{latency: {uniform: [1ms, 100ms]}, faults: [{do: blackhole, after: 20}]}]\n"
 BREAKER = "    circuit_breaker: {pause: 20ms, pause_max: 100ms}\n"
 
 

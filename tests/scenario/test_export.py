@@ -155,14 +155,15 @@ class Unauthorised(Case):
         fleet.wait_for("/health to tell", lambda: "authentication failed" in self.reason())
         fleet.wait_for("/status to tell", lambda: "authentication failed" == self.run.status(
             self.name)["limiter"]["circuit_breaker"])
-        before = self.sink.report()["requests"]
+        before, began = self.sink.report()["requests"], time.monotonic()
         time.sleep(2)
-        # A probe each 200 ms, with jitter and for good measure twice that.
         self.requests = self.sink.report()["requests"] - before
+        # A probe each 200 ms, with jitter and for good measure twice that.
+        self.most = 2 * (time.monotonic() - began) / 0.2 + 2
         self.sink.tell(fleet.WELL)
 
     def check(self, test, report):
-        test.assertLessEqual(self.requests, 20)
+        test.assertLessEqual(self.requests, self.most)
         test.assertGreater(report["phases"][0]["requests"], 0)
         test.assertGreater(self.value("circuit_breaker_trips_total"), 0)
 
@@ -358,12 +359,12 @@ class Dead(Case):
 
     def __init__(self):
         super().__init__()
-        self.folder = fleet.Folder()
+        self.folder, self.closed = fleet.Folder(), weir.Closed()
         self.more = fleet.FAST + (f"    sending_queue: {{queue_size: 4}}\n"
                                   f"    spool: {{directory: {self.folder.path}}}\n")
 
     def exporter(self):
-        return fleet.otlp(f"http://127.0.0.1:{weir.free_port()}", self.more, self.name)
+        return fleet.otlp(f"http://127.0.0.1:{self.closed.port}", self.more, self.name)
 
     def end(self):
         self.metrics = self.run.metrics()
@@ -372,6 +373,7 @@ class Dead(Case):
         test.assertEqual(self.dropped(), {})
         test.assertGreater(self.value("spooled_points"), 0)
         self.folder.__exit__()
+        self.closed.close()
 
 
 class Hanging(Dead):
@@ -452,7 +454,7 @@ class HiddenLimit(weir.Test):
     """A limit nobody was told of, which falls and rises, below a ceiling of ours. (Its size and
     what of it is used: perf/ and tests/control, with all the time it takes.)"""
 
-    CEILING = 25
+    CEILING, AT_ONCE = 25, 10  # the latter: num_consumers
     SCRIPT = """begin: request
 phases:
   - {name: wide, for: 4s, requests_per_s: 30}
@@ -483,10 +485,11 @@ phases:
         self.assertEqual(report["refused"], metrics.get("pgweir_exporter_throttled_requests_total"))
         self.assertGreater(phases["narrow"]["over_limit"], 0, "the limit was never met")
         self.assertLess(report["refused"], 0.2 * report["requests"])
-        self.assertEqual(phases["wide"]["over_limit"], 0)
+        # Sent evenly; but where a program stood still, all that was on its way arrives in a heap.
+        self.assertLessEqual(phases["wide"]["over_limit"], self.AT_ONCE)
         for name, phase in phases.items():
-            # Sent evenly; what waited on its way may arrive in a heap.
-            self.assertLessEqual(phase["peak_per_s"], 1.3 * self.CEILING, name)
+            self.assertLessEqual(phase["requests"],
+                                 1.1 * self.CEILING * phase["seconds"] + self.AT_ONCE, name)
         self.assertEqual(metrics.get("pgweir_exporter_circuit_breaker_trips_total"), 0)
 
 

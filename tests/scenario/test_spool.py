@@ -134,10 +134,10 @@ class Memory(weir.Test):
         """SIGTERM while a back end takes its time with a backlog that lasts for longer: what leaves
         is answered before the end, so that nothing comes twice in the next run."""
         with fleet.Folder() as folder, fleet.Sink(AWAY) as sink:
-            more = spool(folder.path, queue="{queue_size: 3, num_consumers: 2}")
+            more = spool(folder.path, queue="{queue_size: 3, num_consumers: 1}")
             with fleet.Sim(SERVERS) as sim, fleet.Weir(fleet.config(
                     sim.port, SERVERS, fleet.otlp(sink.endpoint, more),
-                    service="  shutdown_timeout: 4s")) as run:
+                    service="  shutdown_timeout: 8s")) as run:
                 run.wait_live()
                 run.wait_exporter("spooled_points", 20000)
                 values = sim.finish()
@@ -146,9 +146,9 @@ class Memory(weir.Test):
                 run.wait_exporter("delivered_points_total", 1)
                 begun = time.monotonic()
                 self.assertEqual(run.stop(60), 0)
-                self.assertLess(time.monotonic() - begun, 4.5 * weir.SLOW)
+                self.assertLess(time.monotonic() - begun, 20 * weir.SLOW)
             before = sink.report()["ledger"]["distinct"]
-            self.assertLess(before, values["values"])
+            self.assertLess(before, values["values"] / 3, "most of it is to come")
             sink.tell(fleet.WELL)
             with fleet.Weir(fleet.config(sim.port, SERVERS, fleet.otlp(sink.endpoint, more))) as run:
                 run.wait_live()

@@ -65,11 +65,14 @@ def send(sink, body, encoding):
 class Command(weir.Test):
     def check_beside(self):
         """Any time, also while batches are written."""
-        for _ in range(5):
+        def sound():
+            """What is just being written is sound soon."""
             text = spool("ls", self.folder)[0].decode()
             self.assertIn("otlp_http", text)
-            self.assertRegex(text, r"\.segment +\d+ +\d+ +\d+ +\d+ +\d+s")
-            self.assertNotIn("no record", text)
+            return "no record" not in text and re.search(
+                r"\.segment +\d+ +\d+ +\d+ +\d+ +\d+s", text)
+        for _ in range(5):
+            fleet.wait_for("a list of sound files", sound, 10)
             batches, points = waiting(self.folder)
             self.assertGreater(batches, 1)
             self.assertGreaterEqual(points, 2000)

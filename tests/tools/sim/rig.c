@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -194,7 +195,7 @@ void rig_read(int fd, void *to, size_t bytes)
 {
     char *at = to;
     while (bytes > 0) {
-        ssize_t got = recv(fd, at, bytes, 0);
+        ssize_t got = TEMP_FAILURE_RETRY(recv(fd, at, bytes, 0));
         assert_true(got > 0);
         at += got;
         bytes -= (size_t)got;

@@ -146,7 +146,7 @@ static void expect_fatal(const struct rig *rig, const void *bytes, size_t count,
     snprintf(wanted, sizeof wanted, "C%s", sqlstate);
     assert_non_null(memmem(body, body_bytes, wanted, 7)); /* with its NUL */
     assert_non_null(memmem(body, body_bytes, "SFATAL", 7));
-    assert_int_equal(recv(fd, body, 1, 0), 0);
+    assert_int_equal(TEMP_FAILURE_RETRY(recv(fd, body, 1, 0)), 0);
     close(fd);
 }
 
@@ -180,7 +180,7 @@ static void test_bad_starts(void **state)
         rig_write(fd, nonsense[i], 5);
         assert_int_equal(read_message(fd, body, sizeof body, &body_bytes), 'E');
         assert_non_null(memmem(body, body_bytes, "C08P01", 7));
-        assert_int_equal(recv(fd, body, 1, 0), 0);
+        assert_int_equal(TEMP_FAILURE_RETRY(recv(fd, body, 1, 0)), 0);
         close(fd);
     }
     json_decref(rig_stop(&rig));
@@ -273,7 +273,7 @@ static void test_slices(void **state)
     static const char types[] = "TDCZ";
     for (size_t i = 0; i < 4; i++)
         assert_int_equal(read_message(fd, body, sizeof body, &body_bytes), types[i]);
-    assert_int_equal(recv(fd, body, 1, 0), 0);
+    assert_int_equal(TEMP_FAILURE_RETRY(recv(fd, body, 1, 0)), 0);
     close(fd);
     json_t *report = rig_stop(&rig);
     assert_true(rig_count(report, "bytes_out") > 300);
@@ -391,7 +391,7 @@ static void test_broken(void **state)
     rig_write(fd, "Q\0\0\0\15SELECT 1\0", 14);
     size_t count = 0;
     ssize_t got;
-    while ((got = recv(fd, body, sizeof body, 0)) > 0)
+    while ((got = TEMP_FAILURE_RETRY(recv(fd, body, sizeof body, 0))) > 0)
         count += (size_t)got;
     assert_int_equal(got, -1);
     assert_int_equal(errno, ECONNRESET);

@@ -439,13 +439,28 @@ static void test_settings(void **state)
 
 /* -- waiting, and its ends -- */
 
-static void *cancel_later(void *owner)
+/* Statements that met the first rule. */
+static json_int_t hits_of(const struct rig *rig)
 {
-    PGcancel *cancel = owner;
+    json_t *report = rig_report(rig);
+    json_int_t hits = rig_count(json_array_get(json_object_get(report, "rules"), 0), "hits");
+    json_decref(report);
+    return hits;
+}
+
+struct canceller {
+    const struct rig *rig;
+    PGcancel *cancel;
+    json_int_t hits; /* before the statement */
+};
+
+static void *cancel_when_it_hangs(void *owner)
+{
+    const struct canceller *canceller = owner;
     char text[256];
-    struct timespec pause = {.tv_nsec = 100 * 1000 * 1000};
-    nanosleep(&pause, NULL);
-    return PQcancel(cancel, text, sizeof text) == 1 ? owner : NULL;
+    while (hits_of(canceller->rig) == canceller->hits)
+        usleep(5000);
+    return PQcancel(canceller->cancel, text, sizeof text) == 1 ? owner : NULL;
 }
 
 static double seconds_of(PGconn *pg, const char *sql, const char *sqlstate)
@@ -467,15 +482,15 @@ static void test_cancel(void **state)
     rig_tell(&rig, "[{hang: true, statement: other}]");
     for (int i = 0; i < 4; i++) { /* on either thread, from either thread */
         PGconn *pg = rig_connect(&rig, "");
-        PGcancel *cancel = PQgetCancel(pg);
+        struct canceller canceller = {&rig, PQgetCancel(pg), hits_of(&rig)};
         pthread_t thread;
         void *sent;
-        assert_int_equal(pthread_create(&thread, NULL, cancel_later, cancel), 0);
-        double seconds = seconds_of(pg, "SELECT 1", "57014");
-        assert_true(seconds < 10); /* without the cancel it would hang */
+        assert_int_equal(pthread_create(&thread, NULL, cancel_when_it_hangs, &canceller), 0);
+        /* Without the cancel it would hang. */
+        assert_string_equal(rig_sqlstate(pg, "SELECT 1"), "57014");
         pthread_join(thread, &sent);
-        assert_ptr_equal(sent, cancel);
-        PQfreeCancel(cancel);
+        assert_ptr_equal(sent, &canceller);
+        PQfreeCancel(canceller.cancel);
         rig_sql(pg, "BEGIN", NULL); /* goes on */
         PQfinish(pg);
     }

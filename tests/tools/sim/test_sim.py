@@ -259,6 +259,7 @@ class Collector(weir.Test):
                           f"attributes: {{server: s{i}}}}}\n" for i in range(20))
         with Sim("--servers", "20", "--loop", loop, *options) as sim, weir.Sink() as sink:
             receiver = ("    username: x\n    collection_interval: 2s\n    initial_delay: 50ms\n"
+                        "    timeout: 20s\n"
                         "    tls: {insecure: true}\n    targets:\n"
                         + targets.replace("{port}", str(sim.port)))
             with weir.Weir(weir.config(receiver, weir.otlp(sink))) as run:
@@ -302,7 +303,7 @@ class OnOrder(weir.Test):
             before, other = once(sim, 1), once(sim, 2)
             once(sim, 1)
             self.assertEqual(psql(sim.dsn(1), "select pg_is_in_recovery()"), ["f"])
-            sim.tell("[{servers: 1, failover: true, for: 700ms, role: standby}]")
+            sim.tell("[{servers: 1, failover: true, for: 10s, role: standby}]")
             client.stdin.write("select 1;\n")
             client.stdin.close()
             self.assertIn("FATAL:  terminating connection due to administrator command",

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """pgweir-sink's scripts over real sockets: every fault as a client sees it, limits, phases, TLS."""
 
+import contextlib
 import os
+import select
 import socket
 import ssl
 import subprocess
 import tempfile
-import threading
 import time
 
 from rig import Client, Sink, otlp, trusting, weir
@@ -202,37 +203,39 @@ class Limits(weir.Test):
         self.assertEqual(phase["limits"], [{"limit": "20 requests per 60s", "over": 30}])
         self.assertEqual(phase["answered"], {"200": 20, "429": 30})
 
-    def post_at_once(self, sink, count, results):
-        def post():
-            with Client(sink, timeout=20) as client:
-                began = time.monotonic()
-                status = client.post(BODY).status
-                results.append((status, time.monotonic() - began))
-        threads = [threading.Thread(target=post) for _ in range(count)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+    @contextlib.contextmanager
+    def sent_at_once(self, sink, count):
+        """Open connections that have each sent a request, and when the first did."""
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(Client(sink, timeout=20)) for _ in range(count)]
+            began = time.monotonic()
+            for client in clients:
+                client.send(BODY)
+            yield clients, began
 
     def test_concurrency(self):
-        results = []
-        with Sink(script="[{latency: 700ms, limits: [{concurrency: 3, status: 503}]}]") as sink:
-            self.post_at_once(sink, 8, results)
+        with Sink(script="[{latency: 3s, limits: [{concurrency: 3, status: 503}]}]") as sink, \
+                self.sent_at_once(sink, 8) as (clients, began):
+            waiting, statuses = {client.socket: client for client in clients}, []
+            while waiting:
+                for ready in select.select(list(waiting), [], [], 20)[0] or self.fail("no answer"):
+                    statuses.append(waiting.pop(ready).answer().status)
+            self.assertGreaterEqual(time.monotonic() - began, 3)
             phase = sink.phase()
-        statuses = sorted(status for status, _ in results)
-        self.assertEqual(statuses, [200] * 3 + [503] * 5)
+        self.assertEqual(statuses, [503] * 5 + [200] * 3, "refused at once, answered after 3 s")
         self.assertTrue(4 <= phase["peak_concurrency"] <= 8)
-        self.assertGreaterEqual(min(took for status, took in results if status == 200), 0.7)
 
     def test_latency_grows_with_concurrency(self):
-        """One worker of 100 ms: of five at once the last waits for the others."""
-        results = []
-        with Sink(script="[{latency: 100ms, workers: 1}]") as sink:
-            self.post_at_once(sink, 5, results)
+        """One worker: of five at once the last waits for the others."""
+        with Sink(script="[{latency: 800ms, workers: 1}]") as sink, \
+                self.sent_at_once(sink, 5) as (clients, began):
+            took = []
+            for client in clients:
+                self.assertEqual(client.answer().status, 200)
+                took.append(time.monotonic() - began)
             phase = sink.phase()
-        took = sorted(seconds for _, seconds in results)
-        self.assertGreaterEqual(took[0], 0.1)
-        self.assertGreaterEqual(took[4], 0.5 - 0.15 * weir.SLOW)
+        self.assertGreaterEqual(min(took), 0.8)
+        self.assertGreaterEqual(max(took), 5 * 0.8)
         self.assertEqual(phase["waited"], 4)
 
 
@@ -246,22 +249,21 @@ class Phases(weir.Test):
 
     def test_an_outage_and_back(self):
         """Nobody listens, open connections are reset; then the same port is there again."""
-        script = "[{name: up, for: 300ms}, {name: down, for: 700ms, connections: refuse}, {name: back}]"
-        with Sink(script=script) as sink, Client(sink) as client:
+        with Sink(script="[{name: up}]") as sink, Client(sink) as client:
             self.assertEqual(client.post(BODY).status, 200)
+            sink.set_script("[{name: down, connections: refuse}]")
             sink.wait_phase("down")
-            self.assertTrue(self.refused(sink))
+            weir.wait_for("nobody to listen", lambda: self.refused(sink))
             # Nobody else is given the port meanwhile, to answer in the sink's name.
             with socket.socket() as other, self.assertRaises(OSError):
                 other.bind(("127.0.0.1", sink.port))
             self.assertEqual(client.ended(), "reset")
+            sink.set_script("[{name: back}]")
             sink.wait_phase("back")
             weir.wait_for("the port", lambda: not self.refused(sink))
             with Client(sink) as again:
                 self.assertEqual(again.post(BODY).status, 200)
             report = sink.report()
-        self.assertEqual([phase["entered"] for phase in report["phases"]], [1, 1, 1])
-        self.assertAlmostEqual(report["phases"][1]["seconds"], 0.7, delta=0.3)
         self.assertEqual(report["accepted"], 2)
 
     def test_resets(self):

@@ -149,7 +149,7 @@ static void test_close_early(void **state)
                                  "retry_on_failure.initial_interval",
                                  "10ms",
                                  "retry_on_failure.max_elapsed_time",
-                                 "100ms",
+                                 "4s",
                                  NULL};
     rig_init(&rig);
     rig_add(&rig, &otlp_http_exporter.component, pairs);
