@@ -12,125 +12,21 @@
  *
  * Invariant: each batch is in exactly one place: in memory (queue or taken: points queued in the
  * ledger), on disk only (spooled), or settled. */
-#include "exporters/store.h"
+#include "exporters/store_state.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/check.h"
-#include "base/clock.h"
-#include "base/log.h"
 #include "base/memory.h"
-#include "exporters/gone.h"
 #include "exporters/ledger.h"
 
 /* Of a backlog, so often the oldest is taken; the newest in between. What comes anew is always
  * taken at once while it needs no more than the rest, three quarters of what the back end takes. */
 enum { OLDEST_EVERY = 4 };
-static const uint64_t MEMORY_BYTES_MAX = (uint64_t)512 << 20; /* whatever queue_size allows */
-static const uint64_t READ_AGAIN_NS = NS_PER_S / 5;           /* after there was nothing to read */
-static const uint64_t LOOK_NS = NS_PER_S / 10; /* from status to status of the spool */
-
-/* A batch on disk whose parts are in memory. */
-struct whole {
-    struct whole *next;
-    uint64_t sequence;
-    uint32_t parts; /* not settled */
-    bool put;       /* as in struct queued */
-};
-
-struct store {
-    const struct request_plan *plan;
-    const char *id;
-    struct telemetry_set *set;
-    struct queue queue;
-    struct queued **taken; /* on the wire */
-    uint32_t taken_count;
-    uint64_t taken_bytes;
-    struct spool *spool; /* NULL: none */
-    struct spool_settings spool_settings;
-    char *directory;
-    uint64_t next_sequence;
-    uint64_t unnumbered; /* batches since the last that has a sequence */
-    uint64_t spooled_points;
-    uint64_t disk_first; /* what is on disk only has no lower sequence */
-    struct whole *wholes;
-    bool any_again; /* some in memory are to be put again */
-    uint64_t read_again_ns;
-    uint64_t looked_ns; /* when the spool's status was read */
-    uint32_t ahead;     /* batches read from disk that are still in memory */
-    struct gone gone;
-    uint64_t recovered_points, lost_points; /* of earlier runs, as in the ledger */
-    uint64_t corrupt_points;                /* evicted as corrupt: part of the status' number */
-    bool reading;
-    bool working;  /* as last said in the log */
-    uint32_t turn; /* of taking: see store_next() */
-};
 
 /* ---- making ---- */
-
-static char *directory_of(const char *root, const char *id)
-{
-    char *path = NULL;
-    xdone(asprintf(&path, "%s/%s", root, id) > 0);
-    for (char *at = path + strlen(root) + 1; *at != 0; at++)
-        if (*at == '/')
-            *at = '_';
-    return path;
-}
-
-static void recover(struct store *store, uint64_t points, uint64_t lost)
-{
-    store->recovered_points += points;
-    store->lost_points += lost;
-    store->spooled_points += points;
-    store->disk_first = 0;
-    ledger_recover(store->set, points, lost);
-}
-
-/* What earlier runs left: found when the spool is opened, or later where its directory could not be
- * used then. The status was read before the last events were taken, so that it counts no damage
- * whose event has not come. */
-static void learn(struct store *store, const struct spool_status *status)
-{
-    uint64_t lost = store->lost_points + store->corrupt_points;
-    uint64_t points = status->recovered_points > store->recovered_points
-                          ? status->recovered_points - store->recovered_points
-                          : 0;
-    lost = status->corrupt_points > lost ? status->corrupt_points - lost : 0;
-    if (points + lost > 0)
-        recover(store, points, lost);
-}
-
-/* An event may come before the status that counts its batch. */
-static void need(struct store *store, uint64_t points)
-{
-    if (points > store->spooled_points)
-        recover(store, points - store->spooled_points, 0);
-}
-
-static bool open_spool(struct store *store, const struct store_options *options,
-                       struct error *error)
-{
-    store->spool_settings = store->plan->spool;
-    store->directory = directory_of(options->spool_directory, store->id);
-    store->spool_settings.directory = store->directory;
-    if (!spool_open(&store->spool, &store->spool_settings, options->wake_fd, &store->next_sequence,
-                    error))
-        return error_prefix(error, "spool: ");
-    telemetry_put(store->set, TELEMETRY_SPOOL_CAPACITY, store->spool_settings.size_bytes);
-    struct spool_status status;
-    spool_read_status(store->spool, &status);
-    learn(store, &status);
-    if (status.recovered_records > 0 || status.corrupt_records > 0)
-        LOG(LOG_LEVEL_INFO, "spool", "batches of an earlier run found on disk",
-            LOG_TEXT("exporter", store->id), LOG_NUMBER("batches", status.recovered_records),
-            LOG_NUMBER("points", status.recovered_points),
-            LOG_NUMBER("corrupt_batches", status.corrupt_records),
-            LOG_NUMBER("corrupt_points", status.corrupt_points));
-    return true;
-}
 
 bool store_create(struct store **ret_store, const struct store_options *options,
                   struct error *error)
@@ -143,7 +39,7 @@ bool store_create(struct store **ret_store, const struct store_options *options,
     store->working = true;
     store->taken = xcalloc(options->plan->sender_count, sizeof(struct queued *));
     telemetry_put(store->set, TELEMETRY_QUEUE_CAPACITY, options->plan->queue_capacity);
-    if (options->spool_directory != NULL && !open_spool(store, options, error)) {
+    if (options->spool_directory != NULL && !store_open_spool(store, options, error)) {
         store_destroy(&store);
         return false;
     }
@@ -165,7 +61,7 @@ static uint64_t order_of(uint64_t sequence, uint64_t unnumbered)
     return sequence << UNNUMBERED_BITS | (unnumbered < most ? unnumbered : most);
 }
 
-static struct queued *item_create(struct parcel *parcel, uint64_t due_ns)
+struct queued *store_item_create(struct parcel *parcel, uint64_t due_ns)
 {
     struct queued *item = xmalloc(sizeof *item);
     *item = (struct queued){
@@ -205,20 +101,6 @@ static void untake(struct store *store, const struct queued *item)
     store->taken_bytes -= item->parcel->bytes;
 }
 
-static void ack(struct store *store, uint64_t sequence)
-{
-    spool_ack(store->spool, sequence);
-    gone_add(&store->gone, sequence);
-}
-
-static struct whole *find_whole(const struct store *store, uint64_t sequence)
-{
-    struct whole *whole = store->wholes;
-    while (whole != NULL && whole->sequence != sequence)
-        whole = whole->next;
-    return whole;
-}
-
 /* A part fewer; true: it was the last. */
 static bool end_part(struct store *store, struct whole *whole)
 {
@@ -237,10 +119,10 @@ static void end(struct store *store, struct queued *item, uint64_t dropped,
 {
     ledger_settle(store->set, item->parcel->points - dropped, dropped, reason);
     if (item->put)
-        ack(store, item->parcel->sequence);
+        store_ack(store, item->parcel->sequence);
     if (item->whole != NULL && end_part(store, item->whole)) {
         if (item->whole->put)
-            ack(store, item->whole->sequence);
+            store_ack(store, item->whole->sequence);
         free(item->whole);
     }
     store->ahead -= item->read_back;
@@ -255,8 +137,7 @@ void store_settle(struct store *store, struct queued *item, uint64_t dropped,
     end(store, item, dropped, reason);
 }
 
-/* From now on only the disk has it. */
-static void let_go(struct store *store, struct queued *item)
+void store_let_go(struct store *store, struct queued *item)
 {
     queue_take(&store->queue, item);
     if (store->spooled_points == 0 || item->parcel->sequence < store->disk_first)
@@ -294,15 +175,15 @@ static bool is_over(const struct store *store)
 {
     uint32_t count = store_count(store) - (store->plan->ordered ? store->ahead : 0);
     return count > store->plan->queue_capacity ||
-           store->queue.bytes + store->taken_bytes > MEMORY_BYTES_MAX;
+           store->queue.bytes + store->taken_bytes > STORE_MEMORY_BYTES_MAX;
 }
 
-static void make_room(struct store *store)
+void store_make_room(struct store *store)
 {
     while (is_over(store)) {
         struct queued *item = victim(store);
         if (item != NULL) {
-            let_go(store, item);
+            store_let_go(store, item);
             continue;
         }
         item = oldest_in_memory_only(store);
@@ -314,36 +195,11 @@ static void make_room(struct store *store)
     show_gauges(store);
 }
 
-/* Gives it to the spool; false: that takes none just now. Only what the spool was given has a
- * sequence: gaps on disk are losses. */
-static bool put(struct store *store, struct queued *item)
-{
-    struct parcel *parcel = item->parcel, *shared = parcel_hold(parcel);
-    bool numbered = parcel->sequence != 0;
-    if (!numbered)
-        parcel->sequence = store->next_sequence;
-    item->put = spool_put(store->spool, shared);
-    item->again = !item->put;
-    if (item->again) {
-        store->any_again = true;
-        parcel_release(&shared);
-        if (!numbered)
-            parcel->sequence = 0;
-        return false;
-    }
-    gone_ask(&store->gone);
-    if (!numbered) {
-        store->next_sequence++;
-        store->unnumbered = 0;
-    }
-    return true;
-}
-
 static struct queued *add(struct store *store, struct parcel *parcel, uint64_t due_ns)
 {
     parcel->sequence = 0;
-    struct queued *item = item_create(parcel, due_ns);
-    if (store->spool != NULL && put(store, item)) {
+    struct queued *item = store_item_create(parcel, due_ns);
+    if (store->spool != NULL && store_put(store, item)) {
         item->order = order_of(parcel->sequence, UINT64_MAX);
         return item;
     }
@@ -355,37 +211,13 @@ static struct queued *add(struct store *store, struct parcel *parcel, uint64_t d
     return item;
 }
 
-/* The first that may be put again; in order, only what would be the last on disk. */
-static struct queued *first_again(const struct store *store)
-{
-    if (!store->plan->ordered)
-        return store->queue.oldest;
-    struct queued *first = NULL;
-    if (store->spooled_points == 0)
-        for (struct queued *item = store->queue.newest; item != NULL && !item->put;
-             item = item->older)
-            first = item;
-    return first;
-}
-
-/* What the spool could not take while it did not work. */
-static void put_again(struct store *store)
-{
-    if (!store->any_again)
-        return;
-    struct queued *item = first_again(store);
-    store->any_again = item != store->queue.oldest; /* some are left out */
-    while (item != NULL && (!item->again || put(store, item)))
-        item = item->newer;
-}
-
 void store_add(struct store *store, struct parcel *parcel, uint64_t due_ns)
 {
     struct queued *item = add(store, parcel, due_ns);
     queue_put(&store->queue, item);
     if (store->plan->ordered && item->put && store->spooled_points > 0)
-        let_go(store, item);
-    make_room(store);
+        store_let_go(store, item);
+    store_make_room(store);
 }
 
 void store_return(struct store *store, struct queued *item)
@@ -393,7 +225,7 @@ void store_return(struct store *store, struct queued *item)
     untake(store, item);
     queue_put(&store->queue, item);
     store->any_again = store->any_again || item->again;
-    make_room(store);
+    store_make_room(store);
 }
 
 /* Where order matters and the disk has the whole, it stays there for the parts. */
@@ -408,13 +240,14 @@ static struct whole *keep_whole(struct store *store, const struct queued *item)
     return whole;
 }
 
-/* Not put on disk, where it would stand behind what is newer; where nothing is, put_again() does.
+/* Not put on disk, where it would stand behind what is newer; where nothing is, store_put_again()
+ * does.
  */
 static struct queued *add_part(struct store *store, struct parcel *parcel, const struct queued *of,
                                struct whole *whole)
 {
     parcel->sequence = 0;
-    struct queued *part = item_create(parcel, of->due_ns);
+    struct queued *part = store_item_create(parcel, of->due_ns);
     part->whole = whole;
     part->again = store->spool != NULL && whole == NULL;
     store->any_again = store->any_again || part->again;
@@ -437,16 +270,15 @@ void store_replace(struct store *store, struct queued *item, struct parcel *part
         queue_put(&store->queue, part);
     }
     if (item->put && whole == NULL)
-        ack(store, item->parcel->sequence);
+        store_ack(store, item->parcel->sequence);
     store->ahead -= item->read_back;
     item_destroy(item);
-    make_room(store);
+    store_make_room(store);
 }
 
 /* ---- choosing ---- */
 
-/* The disk has some that come before all that memory has. */
-static bool is_behind_disk(const struct store *store)
+bool store_is_behind_disk(const struct store *store)
 {
     const struct queued *oldest = store->queue.oldest;
     return store->plan->ordered && store->spooled_points > 0 && oldest != NULL &&
@@ -458,7 +290,7 @@ struct queued *store_next(const struct store *store, bool probe, uint64_t now_ns
 {
     const struct queue *queue = &store->queue;
     struct queued *oldest = queue_oldest(queue, probe, now_ns, ret_next_ns);
-    if (is_behind_disk(store)) {
+    if (store_is_behind_disk(store)) {
         *ret_next_ns = UINT64_MAX; /* what is read wakes the worker */
         return NULL;
     }
@@ -487,153 +319,6 @@ void store_hurry(struct store *store)
     queue_hurry(&store->queue);
 }
 
-/* ---- the disk ---- */
-
-static struct queued *find(const struct store *store, uint64_t sequence)
-{
-    struct queued *item = queue_find(&store->queue, sequence);
-    for (uint32_t i = 0; i < store->taken_count && item == NULL; i++)
-        if (store->taken[i]->parcel->sequence == sequence)
-            item = store->taken[i];
-    return item;
-}
-
-/* From disk into memory: read, or never written. */
-static void bring_back(struct store *store, const struct spool_event *event, bool on_disk)
-{
-    struct queued *item = item_create(event->parcel, 0);
-    item->put = item->read_back = on_disk;
-    item->again = !on_disk;
-    store->any_again = store->any_again || item->again;
-    store->ahead += item->read_back;
-    need(store, event->parcel->points);
-    store->spooled_points -= event->parcel->points;
-    ledger_unspool(store->set, event->parcel->points);
-    queue_put(&store->queue, item);
-}
-
-static void refused(struct store *store, struct spool_event *event)
-{
-    struct queued *item = find(store, event->sequence);
-    struct whole *whole = find_whole(store, event->sequence);
-    if (item == NULL && whole == NULL &&
-        !gone_has(&store->gone, event->sequence)) { /* let go before this was known */
-        bring_back(store, event, false);
-        return;
-    }
-    if (item != NULL) {
-        item->put = false;
-        item->again = store->any_again = true;
-    }
-    if (whole != NULL)
-        whole->put = false;
-    parcel_release(&event->parcel);
-}
-
-static void evicted(struct store *store, const struct spool_event *event)
-{
-    static const enum telemetry_value reasons[] = {[SPOOL_FULL] = TELEMETRY_DROPPED_SPOOL_FULL,
-                                                   [SPOOL_EXPIRED] = TELEMETRY_DROPPED_TOO_OLD,
-                                                   [SPOOL_CORRUPT] = TELEMETRY_DROPPED_CORRUPT};
-    if (event->reason == SPOOL_CORRUPT)
-        store->corrupt_points += event->points;
-    struct queued *item = find(store, event->sequence);
-    struct whole *whole = find_whole(store, event->sequence);
-    if (item != NULL)
-        item->put = false;
-    if (whole != NULL)
-        whole->put = false;
-    if (item != NULL || whole != NULL)
-        return;
-    if (gone_has(&store->gone, event->sequence))
-        return;
-    need(store, event->points);
-    store->spooled_points -= event->points;
-    ledger_evict(store->set, event->points, reasons[event->reason]);
-}
-
-/* True: there were some. */
-static bool take_events(struct store *store, uint64_t now_ns)
-{
-    struct spool_event event;
-    bool any = false;
-    while (spool_take_event(store->spool, &event)) {
-        any = true;
-        switch (event.kind) {
-        case SPOOL_STORED:
-            parcel_release(&event.parcel);
-            break;
-        case SPOOL_REFUSED:
-            refused(store, &event);
-            break;
-        case SPOOL_READ:
-            store->reading = false;
-            bring_back(store, &event, true);
-            store->disk_first = event.sequence + 1; /* they are read in order */
-            break;
-        case SPOOL_END:
-            store->reading = false;
-            store->read_again_ns = now_ns + READ_AGAIN_NS;
-            break;
-        case SPOOL_EVICTED:
-            evicted(store, &event);
-            break;
-        }
-        if (event.kind != SPOOL_EVICTED)
-            gone_answer(&store->gone);
-    }
-    return any;
-}
-
-static void show_spool(struct store *store, const struct spool_status *status)
-{
-    telemetry_put(store->set, TELEMETRY_SPOOL_RECORDS, status->records);
-    telemetry_put(store->set, TELEMETRY_SPOOL_BYTES, status->bytes);
-    telemetry_put(store->set, TELEMETRY_SPOOL_DISK_BYTES, status->disk_bytes);
-    telemetry_put(store->set, TELEMETRY_SPOOL_WORKING, status->working);
-    telemetry_put(store->set, TELEMETRY_SPOOL_ERRORS, status->write_errors + status->sync_errors);
-    if (status->working == store->working)
-        return;
-    store->working = status->working;
-    if (status->working)
-        LOG(LOG_LEVEL_INFO, "spool", "the disk takes batches again",
-            LOG_TEXT("exporter", store->id));
-    else
-        LOG(LOG_LEVEL_WARN, "spool", "the disk takes no batches: they stay in memory",
-            LOG_TEXT("exporter", store->id), LOG_TEXT("reason", status->trouble));
-}
-
-uint64_t store_step(struct store *store, uint64_t now_ns)
-{
-    if (store->spool == NULL)
-        return UINT64_MAX;
-    bool looks = now_ns - store->looked_ns >= LOOK_NS;
-    struct spool_status status;
-    if (looks)
-        spool_read_status(store->spool, &status);
-    if (take_events(store, now_ns))
-        make_room(store);
-    if (looks) {
-        store->looked_ns = now_ns;
-        learn(store, &status);
-        show_spool(store, &status);
-        if (status.working)
-            put_again(store);
-    }
-    /* Read ahead as much as can be sent at once, and only into room that new batches leave, unless
-     * all that is here waits for it. */
-    bool wanted = store->ahead < store->plan->sender_count &&
-                  4 * (uint64_t)store_count(store) <= 3 * (uint64_t)store->plan->queue_capacity;
-    if (store->spooled_points == 0 || store->reading || (!wanted && !is_behind_disk(store)))
-        return UINT64_MAX;
-    if (store->read_again_ns > now_ns)
-        return store->read_again_ns;
-    store->reading = true;
-    gone_ask(&store->gone);
-    spool_read(store->spool);
-    return UINT64_MAX;
-}
-
 bool store_safe(const struct store *store)
 {
     if (store->spool == NULL || !store->working)
@@ -644,27 +329,6 @@ bool store_safe(const struct store *store)
     return store->taken_count == 0;
 }
 
-double store_fill(const struct store *store)
-{
-    if (store->spool != NULL && store->working) {
-        struct spool_status status;
-        spool_read_status(store->spool, &status);
-        return status.full_bytes > 0 ? (double)status.used_bytes / (double)status.full_bytes : 0;
-    }
-    /* Those on the wire are no backlog: of a queue for two, one in flight is not half full. */
-    double room = (double)(store->plan->queue_capacity - store->taken_count);
-    double batches = room > 0 ? (double)store->queue.count / room : 1;
-    double bytes = (double)(store->queue.bytes + store->taken_bytes) / (double)MEMORY_BYTES_MAX;
-    return batches > bytes ? batches : bytes;
-}
-
-bool store_spool_status(const struct store *store, struct spool_status *ret_status)
-{
-    if (store->spool != NULL)
-        spool_read_status(store->spool, ret_status);
-    return store->spool != NULL;
-}
-
 /* ---- the end ---- */
 
 static void let_all_go(struct store *store)
@@ -673,7 +337,7 @@ static void let_all_go(struct store *store)
     for (struct queued *item = store->queue.oldest; item != NULL; item = newer) {
         newer = item->newer;
         if (item->put)
-            let_go(store, item);
+            store_let_go(store, item);
     }
 }
 
@@ -698,10 +362,10 @@ bool store_close(struct store *store)
     CHECK(store->taken_count == 0);
     uint64_t lost = 0;
     if (store->spool != NULL) {
-        put_again(store);
+        store_put_again(store);
         let_all_go(store);
         spool_stop(store->spool);
-        take_events(store, 0);
+        store_take_events(store, 0);
         let_all_go(store); /* read back in the last moment */
         let_parts_go(store);
         spool_close(&store->spool);
