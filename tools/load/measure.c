@@ -204,7 +204,9 @@ void measure_window(const struct window *window, struct outcome *outcome)
     /* Whose turn falls beside the window's ends differs by a few. */
     double few = fmin((double)scenario->servers * branches, 10);
     double seen = (double)(figures->scrapes + figures->skipped) + few;
-    figures->made_percent = fmin(100, 100 * seen / fmax(figures->expected_scrapes, few));
+    figures->made_percent = (a->known && b->known) || (first->sim.known && last->sim.known)
+                                ? fmin(100, 100 * seen / fmax(figures->expected_scrapes, few))
+                                : (double)NAN;
     figures->left_out = (uint64_t)minus(b->left_out, a->left_out);
     figures->interval_ns = scenario->interval_ns;
     figures->cpu_s = cpu_seconds(&first->collector_process, &last->collector_process);

@@ -47,7 +47,8 @@ struct figures {
     uint64_t servers, scrapes, failed, partial, skipped, omitted;
     uint64_t points;
     double points_per_s, expected_scrapes;
-    double made_percent; /* of the collections that were due, those made or told as skipped */
+    double made_percent; /* of the collections that were due, those made or told as skipped; NAN
+                            where neither collector nor simulator tells */
     uint64_t left_out;   /* groups of collections, to spare the back end */
     uint64_t interval_ns;
     int64_t lost, doubled; /* of the whole run */

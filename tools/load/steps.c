@@ -49,7 +49,9 @@ static const struct slo_condition *broken_of(const struct stepper *stepper,
                                              const struct outcome *outcome)
 {
     const struct slo_condition *broken = slo_broken(&stepper->slo, outcome);
-    return broken != NULL ? broken : slo_broken(&stepper->always, outcome);
+    if (broken == NULL && !isnan(outcome->figures.made_percent))
+        broken = slo_broken(&stepper->always, outcome);
+    return broken;
 }
 
 /* A load that could not even be started, after others that could: the end of what is possible. */
@@ -146,7 +148,8 @@ static struct outcome *stepper_finish(struct stepper *stepper)
     stepper->steps->steps = NULL;
     outcome_destroy(&stepper->steps);
     slo_check(&stepper->slo, outcome);
-    slo_check(&stepper->always, outcome);
+    if (!isnan(outcome->figures.made_percent))
+        slo_check(&stepper->always, outcome);
     return outcome;
 }
 
