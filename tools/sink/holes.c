@@ -52,30 +52,41 @@ void holes_prepend(struct holes *holes, struct hole hole, uint32_t most)
     give_up_oldest(holes, most);
 }
 
+/* The last hole that does not begin above the step; `count` where there is none. A backlog that
+ * comes behind fresh points fills the oldest of hundreds. */
+static uint32_t find(const struct holes *holes, uint32_t step)
+{
+    uint32_t low = 0, high = holes->count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (holes->items[middle].from <= step)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low > 0 ? low - 1 : holes->count;
+}
+
 bool holes_fill(struct holes *holes, uint32_t step, uint32_t most)
 {
-    for (uint32_t i = holes->count; i-- > 0;) {
-        struct hole *hole = &holes->items[i];
-        if (step >= hole->to)
-            return false;
-        if (step < hole->from)
-            continue;
-        if (step == hole->from) {
-            hole->from++;
-        } else if (step == hole->to - 1) {
-            hole->to--;
-        } else {
-            struct hole upper = {step + 1, hole->to};
-            hole->to = step;
-            insert(holes, i + 1, upper);
-            give_up_oldest(holes, most);
-            return true;
-        }
-        if (hole->from == hole->to)
-            erase(holes, i);
+    uint32_t i = find(holes, step);
+    if (i == holes->count || step >= holes->items[i].to)
+        return false;
+    struct hole *hole = &holes->items[i];
+    if (step == hole->from) {
+        hole->from++;
+    } else if (step == hole->to - 1) {
+        hole->to--;
+    } else {
+        struct hole upper = {step + 1, hole->to};
+        hole->to = step;
+        insert(holes, i + 1, upper);
+        give_up_oldest(holes, most);
         return true;
     }
-    return false;
+    if (hole->from == hole->to)
+        erase(holes, i);
+    return true;
 }
 
 uint64_t holes_steps(const struct holes *holes)

@@ -60,7 +60,7 @@ struct ledger_counts {
 };
 
 enum {
-    LEDGER_HOLES_MAX = 64,     /* gaps of a series that late points may still fill */
+    LEDGER_HOLES_MAX = 1024,   /* gaps of a series that late points may still fill */
     LEDGER_JUMP_MAX = 1 << 20, /* a step further than this is no step */
     LEDGER_EXAMPLES_MAX = 8,
 };
